@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An arena as this process sees it: one read+execute mapping, made once, and in
+ * direct mode a writable one elsewhere.
+ */
+#ifndef CLIENT_ARENA_MAP_H
+#define CLIENT_ARENA_MAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct arena_map {
+    struct arena_map *next; /* of all in this process */
+    struct arena_map *prev;
+    uint8_t *rx;
+    uint8_t *rw; /* NULL unless direct */
+    size_t bytes;
+    bool is_near;
+    bool is_sealed; /* mseal()ed: can't be unmapped any more */
+};
+
+/*
+ * Maps `bytes` of fd read+execute; of fd_direct, unless that is -1, read+write. Near
+ * `near_to` where that is not NULL; `near_required` makes it fail otherwise. Both
+ * descriptors stay the caller's. JITC_OK, or a status with its detail set.
+ */
+int arena_map_init(struct arena_map *map, int fd, int fd_direct, size_t bytes, const void *near_to,
+                   bool near_required);
+/* In a child (`inherited`) the writable view is not there, and what is in its place is not ours. */
+void arena_map_deinit(struct arena_map *map, bool inherited);
+
+/* The offset in the arena of a pointer into either view; false if it is into neither. */
+bool arena_map_offset(const struct arena_map *map, const void *pointer, uint64_t *offset);
+
+/* Makes every arena of this process impossible to unmap, move or map over. 0 or -errno (-ENOSYS:
+ * before 6.10). */
+int arena_map_seal_all(void);
+
+#endif

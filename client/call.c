@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/call.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client/failure.h"
+
+/* Records that may lie between an error of the socket and the daemon's last word. */
+#define LAST_WORDS_MAX 64
+
+int call_begin(struct jitc_client *client)
+{
+    int status = client_check(client);
+
+    if (status != JITC_OK)
+        return status;
+    (void)pthread_mutex_lock(&client->lock);
+    if (client->socket >= 0)
+        return JITC_OK;
+    status = failure_set(JITC_E_DISCONNECTED, "disconnected from the broker: %s", client->lost);
+    (void)pthread_mutex_unlock(&client->lock);
+    return status;
+}
+
+void call_end(struct jitc_client *client)
+{
+    (void)pthread_mutex_unlock(&client->lock);
+}
+
+struct buffer call_buffer(struct jitc_client *client)
+{
+    return (struct buffer){.bytes = client->records, .capacity = RECORD_MAX_BYTES};
+}
+
+static uint8_t *receive_buffer(struct jitc_client *client)
+{
+    return client->records + RECORD_MAX_BYTES;
+}
+
+/* Closes the connection for good; client->lost says why. */
+static void lose(struct jitc_client *client)
+{
+    (void)close(client->socket);
+    client->socket = -1;
+}
+
+/* The daemon has ended the session and said why, or has just gone. */
+static int lose_to_daemon(struct jitc_client *client, const struct reply_record *goodbye, const char *what)
+{
+    if (goodbye != NULL)
+        (void)snprintf(client->lost, sizeof client->lost, "%s", goodbye->error.text);
+    else
+        (void)snprintf(client->lost, sizeof client->lost, "the daemon is gone (%s)", what);
+    lose(client);
+    /* Before Welcome the reason is the answer to the connection; later it is a disconnection. */
+    if (goodbye != NULL && client->welcome.version == 0)
+        return failure_set((int)goodbye->error.status, "%s", client->lost);
+    return failure_set(JITC_E_DISCONNECTED, "disconnected from the broker: %s", client->lost);
+}
+
+/* After the socket failed: the daemon's last word may still lie in it. */
+static int lose_after_error(struct jitc_client *client, int error)
+{
+    for (int i = 0; i < LAST_WORDS_MAX; i++) {
+        struct reply_record reply;
+        struct record record;
+        int flaw = record_recv(client->socket, false, receive_buffer(client), RECORD_MAX_BYTES, 0, &record);
+
+        if (flaw == -ECONNRESET)
+            continue;
+        if (flaw != RECORD_WHOLE && flaw != RECORD_E_FDS)
+            break;
+        if (flaw == RECORD_WHOLE &&
+            codec_decode_reply(&client->pool, receive_buffer(client), record.bytes, &reply) &&
+            reply.id == 0 && reply.has_error)
+            return lose_to_daemon(client, &reply, "");
+    }
+    errno = error;
+    (void)snprintf(client->lost, sizeof client->lost, "the daemon is gone (%m)");
+    lose(client);
+    return failure_set(JITC_E_DISCONNECTED, "disconnected from the broker: %s", client->lost);
+}
+
+static int lose_to_time(struct jitc_client *client)
+{
+    (void)snprintf(client->lost, sizeof client->lost, "no answer within %" PRIu32 " ms", client->timeout_ms);
+    lose(client);
+    return failure_set(JITC_E_TIMEOUT, "the broker gave %s", client->lost);
+}
+
+static int lose_to_nonsense(struct jitc_client *client, const char *what)
+{
+    (void)snprintf(client->lost, sizeof client->lost, "its reply %s", what);
+    lose(client);
+    return failure_set(JITC_E_BAD_REPLY, "the broker's reply %s", what);
+}
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/*
+ * The socket's own timeouts bound each wait; a signal starts it anew, so from
+ * the first one on the clock is read as well. Returns whether to go on waiting.
+ */
+static bool interrupted(const struct jitc_client *client, uint64_t *deadline_ms)
+{
+    uint64_t now = now_ms();
+
+    if (*deadline_ms == 0)
+        *deadline_ms = now + client->timeout_ms;
+    return now < *deadline_ms;
+}
+
+int call_send(struct jitc_client *client, struct buffer *out, uint64_t *id)
+{
+    uint64_t deadline_ms = 0;
+    int error;
+
+    *id = ++client->last_id;
+    if (!codec_put_request(out, *id))
+        return failure_set(JITC_E_TOO_LARGE, "the request is larger than a record of %u bytes",
+                           RECORD_MAX_BYTES);
+    do {
+        error = record_send(client->socket, true, out->bytes, out->used, NULL, 0);
+    } while (error == -EINTR && interrupted(client, &deadline_ms));
+    if (error == -EAGAIN || error == -EINTR)
+        return lose_to_time(client);
+    if (error != 0)
+        return lose_after_error(client, -error);
+    return JITC_OK;
+}
+
+int call_receive(struct jitc_client *client, uint64_t id, struct reply_record *reply, unsigned fds_max,
+                 struct record *record)
+{
+    struct record own;
+    uint64_t deadline_ms = 0;
+    int flaw;
+
+    if (record == NULL)
+        record = &own;
+    do {
+        flaw = record_recv(client->socket, true, receive_buffer(client), RECORD_MAX_BYTES, fds_max, record);
+    } while (flaw == -EINTR && interrupted(client, &deadline_ms));
+    if (flaw == -EAGAIN || flaw == -EINTR)
+        return lose_to_time(client);
+    if (flaw < 0)
+        return lose_after_error(client, -flaw);
+    if (flaw == RECORD_E_END)
+        return lose_to_daemon(client, NULL, "it closed the connection");
+    if (flaw != RECORD_WHOLE)
+        return lose_to_nonsense(client, "is too large, or came with descriptors");
+    if (!codec_decode_reply(&client->pool, receive_buffer(client), record->bytes, reply))
+        flaw = lose_to_nonsense(client, "is no message of the protocol");
+    else if (reply->id == 0 && reply->has_error)
+        flaw = lose_to_daemon(client, reply, "");
+    else if (reply->id != id)
+        flaw = lose_to_nonsense(client, "answers another request");
+    else if (reply->has_error)
+        flaw = call_status(&reply->error);
+    if (flaw != JITC_OK) {
+        while (record->fds_count > 0)
+            (void)close(record->fds[--record->fds_count]);
+    }
+    return flaw;
+}
+
+int call_status(const struct result *result)
+{
+    if (result->status == STATUS_OK)
+        return JITC_OK;
+    if (result->field[0] == '\0')
+        return failure_set((int)result->status, "%s", result->text);
+    return failure_set((int)result->status, "%s: %s", result->field, result->text);
+}
+
+int call_run(struct jitc_client *client, const struct request *request, struct result *result)
+{
+    struct reply_record reply;
+    struct buffer out;
+    uint64_t id;
+    int status = call_begin(client);
+
+    if (status != JITC_OK)
+        return status;
+    out = call_buffer(client);
+    if (!codec_put_operation(&out, request))
+        status = failure_set(JITC_E_TOO_LARGE, "the request is larger than a record of %u bytes",
+                             RECORD_MAX_BYTES);
+    else
+        status = call_send(client, &out, &id);
+    if (status == JITC_OK)
+        status = call_receive(client, id, &reply, 0, NULL);
+    if (status == JITC_OK && reply.results_count != 1)
+        status = lose_to_nonsense(client, "has not one result");
+    if (status == JITC_OK) {
+        codec_result(&reply, 0, result);
+        status = call_status(result);
+        result->field = ""; /* lived in the record */
+    }
+    call_end(client);
+    return status;
+}

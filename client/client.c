@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/membarrier.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "client/call.h"
+#include "client/failure.h"
+#include "client/fork_guard.h"
+
+#define TIMEOUT_DEFAULT_MS 10000u
+
+const char *jitc_version(void)
+{
+    return JITBROKER_VERSION;
+}
+
+void jitc_options_init(jitc_options *options)
+{
+    memset(options, 0, sizeof *options);
+    options->struct_size = sizeof *options;
+}
+
+jitc_options client_options(const jitc_options *options)
+{
+    jitc_options all;
+
+    jitc_options_init(&all);
+    if (options != NULL) {
+        /* A program built with another version may know fewer fields, or more. */
+        memcpy(&all, options, options->struct_size < sizeof all ? options->struct_size : sizeof all);
+        all.struct_size = sizeof all;
+    }
+    if (all.timeout_ms == 0)
+        all.timeout_ms = TIMEOUT_DEFAULT_MS;
+    return all;
+}
+
+int client_check(const struct jitc_client *client)
+{
+    if (!fork_guard_is_ours(client->mark))
+        return failure_set(JITC_E_FORKED,
+                           "this client belongs to the parent process; connect anew in the child");
+    return JITC_OK;
+}
+
+static int set_up_socket(int fd, uint32_t timeout_ms)
+{
+    struct timeval timeout = {.tv_sec = timeout_ms / 1000,
+                              .tv_usec = (suseconds_t)(timeout_ms % 1000) * 1000};
+    int type = 0;
+    socklen_t length = sizeof type;
+    int flags;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0)
+        return failure_set(JITC_E_SYSTEM, "descriptor %d: %m", fd);
+    if (type != SOCK_SEQPACKET)
+        return failure_set(JITC_E_INVALID, "descriptor %d is no SOCK_SEQPACKET socket", fd);
+    flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) != 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) != 0)
+        return failure_set(JITC_E_SYSTEM, "preparing the socket: %m");
+    return JITC_OK;
+}
+
+/* Trusting the daemon is one thing, following a wrong program's numbers another. */
+static int check_welcome(const struct reply_record *reply, const struct record *record)
+{
+    const struct welcome *welcome = &reply->welcome;
+    unsigned fds = welcome->write_mode == WRITE_DIRECT ? 2 : 1;
+
+    if (!reply->has_welcome)
+        return failure_set(JITC_E_BAD_REPLY, "the broker answered Hello without Welcome");
+    if (welcome->version != PROTOCOL_VERSION)
+        return failure_set(JITC_E_VERSION, "the broker chose version %" PRIu32 ", which was not offered",
+                           welcome->version);
+    if (welcome->arena_bytes < ARENA_MIN_BYTES || welcome->arena_bytes > ARENA_LIMIT_BYTES ||
+        welcome->arena_bytes % BLOCK_BYTES != 0 || welcome->granularity < GRANULARITY_MIN_BYTES ||
+        welcome->granularity > GRANULARITY_MAX_BYTES || welcome->arena_bytes > SIZE_MAX ||
+        (welcome->granularity & (welcome->granularity - 1)) != 0 || record->fds_count != fds)
+        return failure_set(JITC_E_BAD_REPLY, "the broker's Welcome makes no sense");
+    return JITC_OK;
+}
+
+static int handshake(struct jitc_client *client, const jitc_options *options)
+{
+    const struct hello hello = {
+        .version_min = PROTOCOL_VERSION,
+        .version_max = PROTOCOL_VERSION,
+        .features = ((options->flags & JITC_IMMEDIATE_RELEASE) != 0 ? FEATURE_IMMEDIATE_RELEASE : 0) |
+                    ((options->flags & JITC_LARGE_PAGES) != 0 ? FEATURE_LARGE_PAGES : 0),
+        .write_mode = (uint32_t)options->write_mode,
+        .arena_bytes = options->arena_bytes,
+        .granularity = options->granularity,
+        .fill_pattern = options->fill_pattern,
+    };
+    struct buffer out = call_buffer(client);
+    struct reply_record reply;
+    struct record record = {.fds_count = 0};
+    uint64_t id;
+    int status = JITC_OK;
+
+    (void)codec_put_hello(&out, &hello); /* an empty record has room for it */
+    status = call_send(client, &out, &id);
+    if (status == JITC_OK)
+        status = call_receive(client, id, &reply, 2, &record);
+    if (status != JITC_OK)
+        return status;
+    status = check_welcome(&reply, &record);
+    if (status == JITC_OK)
+        status = arena_map_init(&client->map, record.fds[0], record.fds_count == 2 ? record.fds[1] : -1,
+                                (size_t)reply.welcome.arena_bytes, options->near_to,
+                                (options->flags & JITC_NEAR_REQUIRED) != 0);
+    while (record.fds_count > 0)
+        (void)close(record.fds[--record.fds_count]);
+    if (status == JITC_OK)
+        client->welcome = reply.welcome;
+    return status;
+}
+
+static struct jitc_client *client_allocate(void)
+{
+    struct jitc_client *client = calloc(1, sizeof *client);
+
+    if (client == NULL)
+        return NULL;
+    client->records = malloc(2 * RECORD_MAX_BYTES);
+    client->pool.bytes = malloc(CODEC_POOL_BYTES);
+    client->pool.capacity = CODEC_POOL_BYTES;
+    client->mark = fork_guard_mark();
+    if (client->records == NULL || client->pool.bytes == NULL || client->mark == 0) {
+        free(client->records);
+        free(client->pool.bytes);
+        free(client);
+        return NULL;
+    }
+    (void)pthread_mutex_init(&client->lock, NULL);
+    client->socket = -1;
+    client->broker_pidfd = -1;
+    return client;
+}
+
+int client_new(struct jitc_client **result, int socket, const jitc_options *options)
+{
+    struct jitc_client *client;
+    int status = set_up_socket(socket, options->timeout_ms);
+
+    if (status != JITC_OK) {
+        (void)close(socket);
+        return status;
+    }
+    client = client_allocate();
+    if (client == NULL) {
+        status = failure_set(JITC_E_SYSTEM, "memory for a client: %m");
+        (void)close(socket);
+        return status;
+    }
+    client->socket = socket;
+    client->timeout_ms = options->timeout_ms;
+    client->has_barrier =
+        syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0) == 0;
+    status = handshake(client, options);
+    if (status != JITC_OK) {
+        (void)jitc_close(client);
+        return status;
+    }
+    *result = client;
+    return JITC_OK;
+}
+
+int jitc_adopt(jitc_client **client, int fd, const jitc_options *options)
+{
+    const jitc_options all = client_options(options);
+
+    return client_new(client, fd, &all);
+}
+
+/* A private broker ends when its socket closes; one that does not is ended. */
+static void reap_broker(struct jitc_client *client)
+{
+    struct pollfd wait = {.fd = client->broker_pidfd, .events = POLLIN};
+
+    if (client->broker_pidfd < 0)
+        return;
+    while (poll(&wait, 1, (int)client->timeout_ms) < 0 && errno == EINTR)
+        continue;
+    if ((wait.revents & POLLIN) == 0)
+        (void)kill(client->broker, SIGKILL);
+    while (waitpid(client->broker, NULL, __WALL) < 0 && errno == EINTR)
+        continue;
+    (void)close(client->broker_pidfd);
+}
+
+jitc_client *jitc_close(jitc_client *client)
+{
+    bool inherited;
+
+    if (client == NULL)
+        return NULL;
+    inherited = !fork_guard_is_ours(client->mark);
+    if (client->socket >= 0)
+        (void)close(client->socket); /* a child's copy: its parent's stays open */
+    if (client->map.rx != NULL)
+        arena_map_deinit(&client->map, inherited);
+    if (inherited) {
+        if (client->broker_pidfd >= 0)
+            (void)close(client->broker_pidfd);
+    } else {
+        reap_broker(client);
+        (void)pthread_mutex_destroy(&client->lock);
+    }
+    free(client->records);
+    free(client->pool.bytes);
+    free(client);
+    return NULL;
+}
+
+int jitc_describe(jitc_client *client, jitc_info *info)
+{
+    const struct welcome *welcome = &client->welcome;
+    jitc_info all = {
+        .struct_size = info->struct_size,
+        .base = client->map.rx,
+        .arena_bytes = welcome->arena_bytes,
+        .span_max_bytes = welcome->span_max_bytes,
+        .spans_max = welcome->spans_max,
+        .granularity = welcome->granularity,
+        .fill_pattern = welcome->fill_pattern,
+        .write_mode = (enum jitc_write_mode)welcome->write_mode,
+        .is_near = client->map.is_near,
+        .is_sealed = welcome->sealed,
+        .has_large_pages = (welcome->features & FEATURE_LARGE_PAGES) != 0,
+        .session = welcome->session,
+    };
+    int status = client_check(client);
+
+    if (status != JITC_OK)
+        return status;
+    memcpy(all.broker, welcome->daemon, sizeof all.broker);
+    memcpy(info, &all, info->struct_size < sizeof all ? info->struct_size : sizeof all);
+    return JITC_OK;
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/failure.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "client/jitclient.h"
+#include "proto/status.h"
+
+_Static_assert((int)JITC_E_MALFORMED == (int)STATUS_MALFORMED &&
+                   (int)JITC_E_STOPPING == (int)STATUS_STOPPING &&
+                   (int)JITC_E_STOPPING + 1 == (int)STATUS_COUNT,
+               "the daemon's statuses are passed on as they are");
+
+static _Thread_local char detail[512];
+
+int failure_set(int status, const char *format, ...)
+{
+    int error = errno;
+    va_list args;
+
+    va_start(args, format);
+    errno = error;
+    (void)vsnprintf(detail, sizeof detail, format, args);
+    va_end(args);
+    errno = error;
+    return status;
+}
+
+const char *jitc_error_detail(void)
+{
+    return detail;
+}
+
+const char *jitc_strerror(int status)
+{
+    static const struct {
+        int status;
+        const char *name;
+    } names[] = {
+        {JITC_OK, "success"},
+        {JITC_E_MALFORMED, "malformed message"},
+        {JITC_E_PROTOCOL, "protocol violated"},
+        {JITC_E_VERSION, "no protocol version in common"},
+        {JITC_E_UNKNOWN_OPERATION, "operation unknown to the daemon"},
+        {JITC_E_UNKNOWN_FIELD, "field unknown to the daemon"},
+        {JITC_E_REFUSED, "refused by policy"},
+        {JITC_E_INVALID, "invalid argument"},
+        {JITC_E_MISALIGNED, "misaligned offset"},
+        {JITC_E_NO_SPAN, "no such span"},
+        {JITC_E_OUT_OF_RANGE, "beyond the end of the span"},
+        {JITC_E_SEALED, "span is sealed"},
+        {JITC_E_MISMATCH, "bytes differ from the expected"},
+        {JITC_E_TOO_LARGE, "too large for the arena"},
+        {JITC_E_ARENA_FULL, "arena is full"},
+        {JITC_E_QUOTA_SPANS, "quota of spans is used up"},
+        {JITC_E_QUOTA_BYTES, "quota of code memory is used up"},
+        {JITC_E_QUOTA_SESSIONS, "quota of sessions is used up"},
+        {JITC_E_NO_MEMORY, "daemon is out of memory"},
+        {JITC_E_HELLO_TIMEOUT, "said no Hello in time"},
+        {JITC_E_STOPPING, "daemon is shutting down"},
+        {JITC_E_NO_BROKER, "no broker to connect to"},
+        {JITC_E_DISCONNECTED, "disconnected from the broker"},
+        {JITC_E_TIMEOUT, "no answer in time"},
+        {JITC_E_FORKED, "client belongs to the parent process"},
+        {JITC_E_FOREIGN_POINTER, "pointer is not into this arena"},
+        {JITC_E_SYSTEM, "system call failed"},
+        {JITC_E_BAD_REPLY, "broker's answer makes no sense"},
+        {JITC_E_CALLBACK, "write callback gave up"},
+    };
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (names[i].status == status)
+            return names[i].name;
+    }
+    return "unknown status";
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tells whether this process is still the one that made something. Holds for fork(),
+ * vfork() and bare clone() alike: the mark is on a page that the kernel wipes in
+ * a child, and reading it costs no system call.
+ */
+#ifndef CLIENT_FORK_GUARD_H
+#define CLIENT_FORK_GUARD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* This process's mark, or 0 where it can't be made (errno says why). */
+uint64_t fork_guard_mark(void);
+
+bool fork_guard_is_ours(uint64_t mark);
+
+#endif

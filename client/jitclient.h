@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libjitclient: executable memory for processes that may not make any.
+ *
+ * jitbrokerd owns the memory and is its only writer; this library maps it
+ * read+execute, once, and asks the daemon for everything else. The model is
+ * asmjit's JitAllocator: a *span* is a run of granules with an address to run
+ * (rx), perhaps an address to write (rw), and a size.
+ *
+ * Results. A function that can fail returns int: JITC_OK (0) or one of
+ * enum jitc_status. jitc_strerror() names the status; jitc_error_detail() is the
+ * sentence that says what was wrong in this very call. On failure nothing is
+ * changed and output arguments are left as they were, unless said otherwise.
+ *
+ * Threads. Every function may be called from any thread; calls on one client
+ * are serialized inside. jitc_close() must be the last call on its client.
+ * A jitc_span is a plain value that its holder must not change from two threads
+ * at once; a jitc_scope belongs to one thread at a time.
+ *
+ * Fork. Code that was mapped keeps running in a child, but the client is its
+ * parent's: in the child every call returns JITC_E_FORKED and does nothing, save
+ * jitc_close(), which frees the child's copy and leaves the parent's alone.
+ *
+ * Signals. The library installs no handler, raises no SIGPIPE, never prints and
+ * never exits. No function but jitc_strerror() is async-signal-safe.
+ */
+#ifndef JITCLIENT_H
+#define JITCLIENT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define JITC_VERSION_MAJOR 0
+#define JITC_VERSION_MINOR 1
+#define JITC_VERSION_PATCH 0
+
+#if defined(__GNUC__)
+#define JITC_API __attribute__((visibility("default")))
+#else
+#define JITC_API
+#endif
+
+/* ---- Results ------------------------------------------------------------ */
+
+enum jitc_status {
+    JITC_OK = 0,
+
+    /* Said by the daemon; the numbers are those of the protocol. */
+    JITC_E_MALFORMED = 1,         /* a record that is no message of the protocol */
+    JITC_E_PROTOCOL = 2,          /* a message out of order, or with descriptors nobody asked for */
+    JITC_E_VERSION = 3,           /* no protocol version in common */
+    JITC_E_UNKNOWN_OPERATION = 4, /* the daemon is older than the request */
+    JITC_E_UNKNOWN_FIELD = 5,     /* the same, for a part of the request */
+    JITC_E_REFUSED = 6,           /* the policy does not serve this peer, or not like this */
+    JITC_E_INVALID = 7,           /* an argument is outside what its field allows */
+    JITC_E_MISALIGNED = 8,        /* an offset is not a multiple of what it must be */
+    JITC_E_NO_SPAN = 9,           /* no live span starts (query: lies) there */
+    JITC_E_OUT_OF_RANGE = 10,     /* past the end of the span */
+    JITC_E_SEALED = 11,           /* the span cannot change until it is released */
+    JITC_E_MISMATCH = 12,         /* patch: the bytes were not the expected ones */
+    JITC_E_TOO_LARGE = 13,        /* larger than an empty arena could hold */
+    JITC_E_ARENA_FULL = 14,       /* no free run of that length in this arena */
+    JITC_E_QUOTA_SPANS = 15,      /* the session holds as many spans as it may */
+    JITC_E_QUOTA_BYTES = 16,      /* the user holds as much code memory as it may */
+    JITC_E_QUOTA_SESSIONS = 17,   /* the user, or the daemon, holds as many sessions as it may */
+    JITC_E_NO_MEMORY = 18,        /* the daemon could not get memory from the system */
+    JITC_E_HELLO_TIMEOUT = 19,    /* connected, but never said Hello */
+    JITC_E_STOPPING = 20,         /* the daemon is shutting down */
+
+    /* Found on this side of the socket. */
+    JITC_E_NO_BROKER = 100,       /* no socket to connect to, or nobody behind it */
+    JITC_E_DISCONNECTED = 101,    /* the daemon is gone; code that is mapped runs on */
+    JITC_E_TIMEOUT = 102,         /* no answer in time; the client is disconnected */
+    JITC_E_FORKED = 103,          /* the client belongs to the parent process */
+    JITC_E_FOREIGN_POINTER = 104, /* the pointer is not into this client's arena */
+    JITC_E_SYSTEM = 105,          /* a system call failed; the detail names it */
+    JITC_E_BAD_REPLY = 106,       /* the daemon's answer makes no sense; disconnected */
+    JITC_E_CALLBACK = 107         /* the write callback returned an error */
+};
+
+/* The name of a status as a short phrase; never NULL. Async-signal-safe. */
+JITC_API const char *jitc_strerror(int status);
+
+/*
+ * The sentence of the last failure on this thread: what was wrong, where, and
+ * what to do. "" if nothing failed yet. Valid until the next failure on this
+ * thread; not to be freed.
+ */
+JITC_API const char *jitc_error_detail(void);
+
+/* "MAJOR.MINOR.PATCH" of the library that is loaded. */
+JITC_API const char *jitc_version(void);
+
+/* ---- Clients ------------------------------------------------------------ */
+
+/* An owner connection to a broker, its arena and what lives in it. Opaque. */
+typedef struct jitc_client jitc_client;
+
+enum jitc_write_mode {
+    JITC_WRITE_ANY = 0,     /* whatever the policy grants, direct if it can be had */
+    JITC_WRITE_THROUGH = 1, /* the daemon writes; this process never can */
+    JITC_WRITE_DIRECT = 2   /* a second, writable view: rw differs from rx */
+};
+
+/* jitc_options.flags; all are wishes but JITC_NEAR_REQUIRED. */
+#define JITC_NEAR_REQUIRED 0x1u     /* fail where `near` can't be had, rather than map elsewhere */
+#define JITC_IMMEDIATE_RELEASE 0x2u /* give empty memory back to the system at once, keep none in reserve */
+#define JITC_LARGE_PAGES 0x4u       /* back the arena with huge pages where policy and kernel allow */
+
+typedef struct jitc_options {
+    size_t struct_size; /* sizeof(jitc_options): set by jitc_options_init() */
+    const char *socket; /* path of the broker's socket; NULL: see jitc_connect() */
+    const char *daemon; /* jitc_spawn() only: the program; NULL: $JITBROKER_DAEMON, then the installed one */
+    uint64_t arena_bytes; /* 0: the daemon's default; at most its limit, see jitc_describe() */
+    uint32_t granularity; /* bytes: 64, 128 or 256; 0: 64 */
+    enum jitc_write_mode write_mode;
+    const void *near_to;   /* map the arena so that all of it is within 2 GiB of here; NULL: anywhere */
+    uint32_t fill_pattern; /* what unused code memory holds; 0: the daemon's. Must trap wherever it is
+                              entered: x86 0xCCCCCCCC, 0xF4F4F4F4; aarch64 0xD4200000 */
+    uint32_t flags;        /* JITC_NEAR_REQUIRED | ... */
+    uint32_t timeout_ms;   /* longest wait for one answer; 0: 10,000 */
+} jitc_options;
+
+/* Fills in the defaults. Call it first; then a new field never surprises you. */
+JITC_API void jitc_options_init(jitc_options *options);
+
+/*
+ * Connects to a running broker: options->socket, else $JITBROKER_SOCKET (ignored
+ * in a program that gained privileges by execve), else /run/jitbroker/socket, else
+ * $XDG_RUNTIME_DIR/jitbroker/socket. `options` may be NULL. On success *client is
+ * the caller's, to be closed with jitc_close(). The arena is mapped when this
+ * returns: no later call needs another executable mapping.
+ * Errors: NO_BROKER, TIMEOUT, SYSTEM, BAD_REPLY, or whatever the daemon says.
+ */
+JITC_API int jitc_connect(jitc_client **client, const jitc_options *options);
+
+/*
+ * The same over a socket that is connected already: SOCK_SEQPACKET, close-on-exec
+ * or not, and fresh (nothing was said on it). Takes `fd` over, also on failure.
+ */
+JITC_API int jitc_adopt(jitc_client **client, int fd, const jitc_options *options);
+
+/*
+ * Starts a private jitbrokerd as a child over a socketpair: no service needed.
+ * The child ends when the client is closed, or when this process ends. It raises no
+ * SIGCHLD and wait(2) for any child does not see it. It runs under this
+ * process's uid: see SECURITY.md for what that is worth.
+ * Errors as jitc_connect(); SYSTEM where the program can't be started.
+ */
+JITC_API int jitc_spawn(jitc_client **client, const jitc_options *options);
+
+/*
+ * Ends the session: the daemon frees its spans, and the arena is unmapped here, so
+ * that no code of it may run any more. (After jitc_lockdown() sealed the mapping it
+ * stays mapped until the process ends.) NULL is allowed. Always returns NULL.
+ */
+JITC_API jitc_client *jitc_close(jitc_client *client);
+
+typedef struct jitc_info {
+    size_t struct_size;
+    const void *base;        /* the arena's first byte in this process, read+execute */
+    uint64_t arena_bytes;    /* address range reserved for the arena */
+    uint64_t span_max_bytes; /* the largest span an empty arena can hold */
+    uint32_t spans_max;      /* live spans this session may hold */
+    uint32_t granularity;    /* bytes */
+    uint32_t fill_pattern;
+    enum jitc_write_mode write_mode; /* what was granted: THROUGH or DIRECT */
+    int is_near;                     /* `near_to` was asked for and is satisfied */
+    int is_sealed;                   /* same uid or root: no writable mapping can be made again, by anyone */
+    int has_large_pages;
+    uint64_t session; /* the daemon's number for it, as in its log */
+    char broker[64];  /* the daemon's version */
+} jitc_info;
+
+/* What was granted. Fills min(info->struct_size, sizeof) bytes; set struct_size first. */
+JITC_API int jitc_describe(jitc_client *client, jitc_info *info);
+
+/* ---- Spans -------------------------------------------------------------- */
+
+#define JITC_SPAN_ICACHE_CLEAN 0x1u /* never handed out before: no stale instruction can be cached */
+#define JITC_SPAN_SEALED 0x2u       /* cannot change until it is released */
+
+/* A value; copying it copies no memory. Read it through the accessors where you can. */
+typedef struct jitc_span {
+    void *rx;          /* where it runs; never NULL on success, aligned to the granularity */
+    void *rw;          /* where it may be written; NULL when only the daemon may */
+    size_t size;       /* bytes, a multiple of the granularity */
+    void *block;       /* private */
+    uint32_t flags;    /* JITC_SPAN_* */
+    uint32_t reserved; /* 0 */
+} jitc_span;
+
+static inline void *jitc_span_rx(const jitc_span *span)
+{
+    return span->rx;
+}
+static inline void *jitc_span_rw(const jitc_span *span)
+{
+    return span->rw;
+}
+static inline size_t jitc_span_size(const jitc_span *span)
+{
+    return span->size;
+}
+static inline uint32_t jitc_span_flags(const jitc_span *span)
+{
+    return span->flags;
+}
+static inline int jitc_span_is_directly_writable(const jitc_span *span)
+{
+    return span->rw != NULL;
+}
+
+/*
+ * For use inside a write callback: says that only the first `size` bytes are
+ * needed. When the callback returns, the tail is given back and the span's
+ * size becomes `size` rounded up to the granularity. Never grows a span.
+ */
+static inline void jitc_span_shrink(jitc_span *span, size_t size)
+{
+    if (size < span->size)
+        span->size = size;
+}
+
+/*
+ * A span of at least `size` bytes (1 to info.span_max_bytes), filled with the trap
+ * pattern. *span is written on success only; release it by its rx.
+ * Errors: INVALID (0), TOO_LARGE, ARENA_FULL, QUOTA_SPANS, QUOTA_BYTES, NO_MEMORY.
+ */
+JITC_API int jitc_alloc(jitc_client *client, jitc_span *span, size_t size);
+
+/*
+ * Gives back the span that starts at `rx`. It is trap-filled before anyone can
+ * get it again. The caller makes sure that no thread runs in it any more.
+ * Errors: FOREIGN_POINTER, NO_SPAN (never allocated, released before, or not its start).
+ */
+JITC_API int jitc_release(jitc_client *client, const void *rx);
+
+/*
+ * Cuts the span to `size` bytes rounded up, and gives the tail back. A size of 0
+ * releases the span and clears *span. A size beyond the span's is INVALID.
+ * Errors: also SEALED, NO_SPAN, FOREIGN_POINTER.
+ */
+JITC_API int jitc_shrink(jitc_client *client, jitc_span *span, size_t size);
+
+/* The live span that `pointer` (anywhere in it, rx or rw) lies in. Errors: FOREIGN_POINTER, NO_SPAN. */
+JITC_API int jitc_query(jitc_client *client, jitc_span *span, const void *pointer);
+
+/* ---- Writing ------------------------------------------------------------ */
+
+/* What to do to the instruction cache after a write; x86 needs nothing for fresh code. */
+typedef enum jitc_write_policy {
+    JITC_WRITE_DEFAULT = 0,    /* flush, unless the span is JITC_SPAN_ICACHE_CLEAN */
+    JITC_WRITE_FLUSH = 1,      /* flush, whatever the flags say */
+    JITC_WRITE_NEVER_FLUSH = 2 /* the caller does it, with __builtin___clear_cache() */
+} jitc_write_policy;
+
+/*
+ * Copies `size` bytes to `offset` within the span, whoever has to do it. When it
+ * returns JITC_OK the bytes are there for every thread that calls them. Not
+ * atomic: on failure of a write of more than 64 KiB a prefix may be written.
+ * The code being written must not be running; to change running code use jitc_patch().
+ * Clears JITC_SPAN_ICACHE_CLEAN in *span.
+ * Errors: OUT_OF_RANGE, SEALED, NO_SPAN, FOREIGN_POINTER.
+ */
+JITC_API int jitc_write(jitc_client *client, jitc_span *span, size_t offset, const void *src, size_t size,
+                        jitc_write_policy policy);
+
+/*
+ * The callback gets a copy of the span whose rw is writable and holds the present
+ * content: the span itself when it is directly writable, a staging buffer
+ * otherwise (use rx for addresses, rw for stores). It may call jitc_span_shrink().
+ * Returns 0 to have what it wrote become code, anything else to give up: then
+ * nothing reaches a span that is not directly writable. It must not call the library.
+ */
+typedef int (*jitc_write_callback)(jitc_span *span, void *user);
+
+/*
+ * Writes by callback; *span then has its new size. One round trip.
+ * Errors: as jitc_write(), and CALLBACK.
+ */
+JITC_API int jitc_write_fn(jitc_client *client, jitc_span *span, jitc_write_callback callback, void *user,
+                           jitc_write_policy policy);
+
+/* Many writes, one round trip. Nothing of a scope is safe to run until it was flushed. */
+typedef struct jitc_scope jitc_scope;
+
+/* *scope is the caller's until jitc_scope_end(). */
+JITC_API int jitc_scope_begin(jitc_client *client, jitc_scope **scope, jitc_write_policy policy);
+
+/*
+ * As jitc_write() and jitc_write_fn(), but the daemon may see it only at the next
+ * flush, and an error that it finds is then told there. A full scope flushes by itself.
+ */
+JITC_API int jitc_scope_write(jitc_scope *scope, jitc_span *span, size_t offset, const void *src,
+                              size_t size);
+JITC_API int jitc_scope_write_fn(jitc_scope *scope, jitc_span *span, jitc_write_callback callback,
+                                 void *user);
+
+/* Does what is pending. The first error since the last flush; the other writes are done all the same. */
+JITC_API int jitc_scope_flush(jitc_scope *scope);
+
+/* Flushes, then frees the scope whatever the flush returned. NULL is allowed. */
+JITC_API int jitc_scope_end(jitc_scope *scope);
+
+/*
+ * Atomically replaces the `width` bytes (1, 2, 4 or 8; the address aligned to it)
+ * at `offset` by the low bytes of `desired` if they are those of `expected`, then
+ * makes every running thread of this process see the new code. `found` (may be NULL)
+ * receives what was there before, also on MISMATCH.
+ * Threads of other processes that execute the arena need a barrier of their own.
+ * Errors: MISMATCH, MISALIGNED, INVALID (width), OUT_OF_RANGE, SEALED, NO_SPAN.
+ */
+JITC_API int jitc_patch(jitc_client *client, jitc_span *span, size_t offset, unsigned width,
+                        uint64_t expected, uint64_t desired, uint64_t *found);
+
+/*
+ * From here on the span cannot change, by anyone, until it is released; sets
+ * JITC_SPAN_SEALED and clears rw. In direct mode the writable view still exists, so
+ * there it guards against mistakes, not against an attacker. Sealing twice is fine.
+ */
+JITC_API int jitc_seal(jitc_client *client, jitc_span *span);
+
+/* ---- The arena as a whole ------------------------------------------------ */
+
+enum jitc_reset_kind {
+    JITC_RESET_SOFT = 0, /* keep the memory, trap-filled, for what comes next */
+    JITC_RESET_HARD = 1  /* give all of it back to the system */
+};
+
+/* Releases every span at once. No code of the arena may be running. */
+JITC_API int jitc_reset(jitc_client *client, enum jitc_reset_kind kind);
+
+typedef struct jitc_stats {
+    size_t struct_size;
+    uint64_t block_count;      /* 64 KiB units that hold at least one span or are part of one */
+    uint64_t allocation_count; /* live spans */
+    uint64_t used_bytes;       /* what live spans take, rounded up */
+    uint64_t reserved_bytes;   /* memory the arena has from the system */
+    uint64_t overhead_bytes;   /* the daemon's bookkeeping for this session, at most */
+    uint64_t reserved_peak_bytes;
+} jitc_stats;
+
+/* Fills min(stats->struct_size, sizeof) bytes; set struct_size first. */
+JITC_API int jitc_statistics(jitc_client *client, jitc_stats *stats);
+
+/* ---- Locking the process down -------------------------------------------- */
+
+#define JITC_LOCKDOWN_NO_NEW_PRIVS 0x01u /* PR_SET_NO_NEW_PRIVS */
+#define JITC_LOCKDOWN_MDWE 0x02u         /* PR_SET_MDWE (Linux 6.3) */
+#define JITC_LOCKDOWN_SECCOMP 0x04u      /* every system call on the way to executable memory: EPERM */
+#define JITC_LOCKDOWN_SEAL_ARENAS 0x08u  /* mseal (6.10): nobody unmaps, moves or overmaps an arena */
+#define JITC_LOCKDOWN_LANDLOCK 0x10u     /* no file under /proc opens for writing (5.13) */
+#define JITC_LOCKDOWN_ALL 0x1fu
+#define JITC_LOCKDOWN_ALLOW_EXEC 0x100u /* leave execve(2): programs started later may be static ones */
+
+/*
+ * Leaves this process, all its threads and all its later children no way to
+ * executable memory but the arenas that are mapped now. For good: connect, load
+ * every library, and start every program you need, first. 0 means JITC_LOCKDOWN_ALL.
+ * Returns the flags that were asked for and are not in force afterwards, 0 when all
+ * are; jitc_error_detail() says why. What is denied, call by call: jitc_lockdown(3).
+ */
+JITC_API uint32_t jitc_lockdown(uint32_t flags);
+
+/* ---- Can I JIT here? ------------------------------------------------------ */
+
+#define JITC_CAN_WRITE_EXECUTE 0x1u /* mmap with write and execute at once */
+#define JITC_CAN_FLIP 0x2u          /* mprotect from writable to executable */
+#define JITC_CAN_DUAL_MAP 0x4u      /* memfd_create, mapped twice */
+#define JITC_CAN_MAP_READ_ONLY 0x8u /* map a read-only memfd executable: all a worker needs */
+#define JITC_CAN_REACH_BROKER 0x10u /* a broker answered and granted an arena */
+#define JITC_CAN_SPAWN_BROKER 0x20u /* a private broker started, and granted one */
+#define JITC_CAN_RUN 0x40u          /* code that a broker wrote was run, and returned */
+
+typedef struct jitc_probe_result {
+    size_t struct_size;
+    uint32_t can;      /* JITC_CAN_* */
+    uint32_t lockdown; /* JITC_LOCKDOWN_* that this kernel has */
+    char report[4096]; /* the same and what is missing, in words, several lines */
+} jitc_probe_result;
+
+/*
+ * Tries what this process may do, in a short-lived child where trying might be
+ * fatal. Options as for jitc_connect() and jitc_spawn(), or NULL. Returns JITC_OK
+ * when code can be run through some broker, else the status of the last attempt;
+ * *probe is filled either way.
+ */
+JITC_API int jitc_probe(jitc_probe_result *probe, const jitc_options *options);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

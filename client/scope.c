@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Many writes in few round trips. What goes through the daemon is encoded into the
+ * scope's record at once, so the caller's bytes are its own again; a flush sends
+ * that record. What is directly writable is written at once.
+ */
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/call.h"
+#include "client/failure.h"
+#include "client/span.h"
+
+/* Left free in the record for the request's id, which is appended last. */
+#define ID_BYTES_MAX 16u
+
+struct jitc_scope {
+    struct jitc_client *client;
+    jitc_write_policy policy;
+    struct buffer record;
+    size_t operations;
+    uint64_t pending[OPERATIONS_MAX]; /* the span that each is about */
+    int status;                       /* of the first failure since the last flush that was reported */
+    char detail[256];
+};
+
+int jitc_scope_begin(jitc_client *client, jitc_scope **scope, jitc_write_policy policy)
+{
+    struct jitc_scope *new;
+    int status = client_check(client);
+
+    if (status != JITC_OK)
+        return status;
+    new = malloc(sizeof *new + RECORD_MAX_BYTES);
+    if (new == NULL)
+        return failure_set(JITC_E_SYSTEM, "memory for a scope: %m");
+    new->client = client;
+    new->policy = policy;
+    new->record = (struct buffer){.bytes = (uint8_t *)(new + 1), .capacity = RECORD_MAX_BYTES - ID_BYTES_MAX};
+    new->operations = 0;
+    new->status = JITC_OK;
+    *scope = new;
+    return JITC_OK;
+}
+
+static void remember(jitc_scope *scope, int status)
+{
+    if (status == JITC_OK || scope->status != JITC_OK)
+        return;
+    scope->status = status;
+    (void)snprintf(scope->detail, sizeof scope->detail, "%s", jitc_error_detail());
+}
+
+/* Sends what is pending and looks at every result. */
+static void exchange(jitc_scope *scope)
+{
+    struct jitc_client *client = scope->client;
+    struct buffer record = scope->record;
+    struct reply_record reply;
+    struct result result;
+    uint64_t id;
+    int status;
+
+    if (scope->operations == 0)
+        return;
+    record.capacity = RECORD_MAX_BYTES;
+    status = call_begin(client);
+    if (status == JITC_OK) {
+        status = call_send(client, &record, &id);
+        if (status == JITC_OK)
+            status = call_receive(client, id, &reply, 0, NULL);
+        if (status == JITC_OK && reply.results_count != scope->operations)
+            status = failure_set(JITC_E_BAD_REPLY, "the broker's reply has %zu results for %zu operations",
+                                 reply.results_count, scope->operations);
+        for (size_t i = 0; status == JITC_OK && i < reply.results_count; i++) {
+            codec_result(&reply, i, &result);
+            remember(scope, call_status(&result));
+        }
+        call_end(client);
+    }
+    remember(scope, status);
+    scope->record.used = 0;
+    scope->operations = 0;
+}
+
+static void append(jitc_scope *scope, const struct request *request)
+{
+    if (scope->operations == OPERATIONS_MAX)
+        exchange(scope);
+    if (!codec_put_operation(&scope->record, request)) {
+        exchange(scope);
+        (void)codec_put_operation(&scope->record, request); /* an empty record has room for any */
+    }
+    scope->pending[scope->operations++] = request->span;
+}
+
+static void append_write(jitc_scope *scope, uint64_t span, size_t at, const uint8_t *data, size_t bytes)
+{
+    do {
+        size_t chunk = bytes < WRITE_MAX_BYTES ? bytes : WRITE_MAX_BYTES;
+        const struct request request = {
+            .operation = OPERATION_WRITE, .span = span, .at = at, .data = data, .data_bytes = chunk};
+
+        append(scope, &request);
+        at += chunk;
+        data += chunk;
+        bytes -= chunk;
+    } while (bytes > 0);
+}
+
+int jitc_scope_write(jitc_scope *scope, jitc_span *span, size_t offset, const void *src, size_t size)
+{
+    uint64_t start;
+    int status = client_check(scope->client);
+
+    if (status == JITC_OK)
+        status = span_check_range(scope->client, span, offset, size, &start);
+    if (status != JITC_OK)
+        return status;
+    if (span->rw == NULL)
+        append_write(scope, start, offset, src, size);
+    else if (size > 0)
+        memcpy((uint8_t *)span->rw + offset, src, size);
+    span_flush(span, offset, size, scope->policy);
+    return JITC_OK;
+}
+
+static bool is_pending(const jitc_scope *scope, uint64_t span)
+{
+    for (size_t i = 0; i < scope->operations; i++) {
+        if (scope->pending[i] == span)
+            return true;
+    }
+    return false;
+}
+
+/* The callback's wish, made true: the tail goes, and *span has its new size. */
+static int shrink_after(jitc_scope *scope, jitc_span *span, uint64_t start, size_t wanted)
+{
+    size_t size = span_round_up(scope->client, wanted);
+    const struct request request = {.operation = OPERATION_SHRINK, .span = start, .size = size};
+
+    if (size >= span->size)
+        return JITC_OK;
+    if (size == 0) {
+        /* What is pending for the span must not meet the next one there. */
+        exchange(scope);
+        return jitc_shrink(scope->client, span, 0);
+    }
+    append(scope, &request);
+    span->size = size;
+    return JITC_OK;
+}
+
+int jitc_scope_write_fn(jitc_scope *scope, jitc_span *span, jitc_write_callback callback, void *user)
+{
+    jitc_span copy = *span;
+    uint8_t *staging = NULL;
+    uint64_t start;
+    int status = client_check(scope->client);
+
+    if (status == JITC_OK)
+        status = span_check_range(scope->client, span, 0, span->size, &start);
+    if (status != JITC_OK)
+        return status;
+    if (span->rw == NULL) {
+        staging = malloc(span->size);
+        if (staging == NULL)
+            return failure_set(JITC_E_SYSTEM, "memory to stage %zu bytes: %m", span->size);
+        /* The present content includes what this scope was told to write. */
+        if (is_pending(scope, start))
+            exchange(scope);
+        memcpy(staging, span->rx, span->size);
+        copy.rw = staging;
+    }
+    if (callback(&copy, user) != 0)
+        status = failure_set(JITC_E_CALLBACK, "the write callback gave up");
+    if (copy.size > span->size)
+        copy.size = span->size;
+    if (status == JITC_OK && staging != NULL && copy.size > 0)
+        append_write(scope, start, 0, staging, copy.size);
+    if (status == JITC_OK) {
+        span_flush(span, 0, copy.size, scope->policy);
+        status = shrink_after(scope, span, start, copy.size);
+    }
+    free(staging);
+    return status;
+}
+
+int jitc_scope_flush(jitc_scope *scope)
+{
+    int status = client_check(scope->client);
+
+    if (status != JITC_OK)
+        return status;
+    exchange(scope);
+    status = scope->status;
+    scope->status = JITC_OK;
+    return status == JITC_OK ? JITC_OK : failure_set(status, "%s", scope->detail);
+}
+
+int jitc_scope_end(jitc_scope *scope)
+{
+    int status;
+
+    if (scope == NULL)
+        return JITC_OK;
+    status = jitc_scope_flush(scope);
+    free(scope);
+    return status;
+}

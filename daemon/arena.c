@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/arena.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "proto/limits.h"
+
+/* In Linux's headers since 6.3. */
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008u
+#endif
+
+static int create_memfd(void)
+{
+    int fd = memfd_create("jitbroker-arena", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+
+    if (fd < 0 && errno == EINVAL) /* before 6.3 */
+        fd = memfd_create("jitbroker-arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    return fd < 0 ? -errno : fd;
+}
+
+static int reopen(int fd, int flags)
+{
+    char path[32];
+    int again;
+
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    again = open(path, flags | O_CLOEXEC);
+    return again < 0 ? -errno : again;
+}
+
+static int close_fd(int fd)
+{
+    if (fd >= 0)
+        (void)close(fd);
+    return -1;
+}
+
+/* The seals that make the invariants true, see the header. */
+static int seals(enum arena_kind kind)
+{
+    switch (kind) {
+    case ARENA_SEALED:
+        return F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_FUTURE_WRITE;
+    case ARENA_DIRECT:
+        return F_SEAL_SEAL | F_SEAL_SHRINK;
+    case ARENA_THROUGH:
+        break;
+    }
+    return F_SEAL_SEAL;
+}
+
+static int arena_set_up(struct arena *arena)
+{
+    void *memory;
+
+    arena->fd = create_memfd();
+    if (arena->fd < 0)
+        return arena->fd;
+    if (arena->kind == ARENA_DIRECT) {
+        arena->fd_direct = reopen(arena->fd, O_RDWR);
+        if (arena->fd_direct < 0)
+            return arena->fd_direct;
+    }
+    /* Born 0666: from here on no other uid reopens it for writing. */
+    if (fchmod(arena->fd, 0400) != 0)
+        return -errno;
+    memory =
+        mmap(NULL, arena->reserved_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, arena->fd, 0);
+    if (memory == MAP_FAILED)
+        return -errno;
+    arena->bytes = memory;
+    (void)madvise(memory, arena->reserved_bytes, MADV_DONTDUMP);
+    /* After the mapping: F_SEAL_FUTURE_WRITE would refuse it. */
+    if (fcntl(arena->fd, F_ADD_SEALS, seals(arena->kind)) != 0)
+        return -errno;
+    return 0;
+}
+
+int arena_init(struct arena *arena, enum arena_kind kind, uint64_t reserved_bytes, uint32_t fill_pattern)
+{
+    int error;
+
+    assert(reserved_bytes % BLOCK_BYTES == 0 && reserved_bytes > 0);
+    *arena = (struct arena){
+        .kind = kind,
+        .fd = -1,
+        .fd_direct = -1,
+        .reserved_bytes = reserved_bytes,
+        .fill_pattern = fill_pattern,
+    };
+    error = arena_set_up(arena);
+    if (error != 0)
+        arena_deinit(arena);
+    return error;
+}
+
+void arena_deinit(struct arena *arena)
+{
+    if (arena->bytes != NULL)
+        (void)munmap(arena->bytes, arena->reserved_bytes);
+    arena->bytes = NULL;
+    arena->fd_direct = close_fd(arena->fd_direct);
+    arena->fd = close_fd(arena->fd);
+}
+
+int arena_open_read_only(const struct arena *arena)
+{
+    return reopen(arena->fd, O_RDONLY);
+}
+
+static void fill(void *to, uint32_t pattern, uint64_t bytes)
+{
+    if (pattern == (pattern & 0xFFu) * 0x01010101u) {
+        memset(to, (int)(pattern & 0xFFu), bytes);
+        return;
+    }
+    for (uint64_t at = 0; at < bytes; at += sizeof pattern)
+        memcpy((uint8_t *)to + at, &pattern, sizeof pattern);
+}
+
+static int grow_filled(struct arena *arena, uint64_t bytes)
+{
+    static uint8_t block[BLOCK_BYTES]; /* one thread runs all of the daemon */
+
+    fill(block, arena->fill_pattern, sizeof block);
+    for (uint64_t end = arena->grown_bytes; end < bytes;) {
+        uint64_t left = bytes - end;
+        ssize_t done = pwrite(arena->fd, block, left < sizeof block ? left : sizeof block, (off_t)end);
+
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0)
+            return done < 0 ? -errno : -ENOSPC;
+        end += (uint64_t)done;
+    }
+    return 0;
+}
+
+/* No pwrite() after F_SEAL_FUTURE_WRITE, only our mapping; fallocate() fails where a touch would kill us. */
+static int grow_sealed(struct arena *arena, uint64_t bytes)
+{
+    while (fallocate(arena->fd, 0, (off_t)arena->grown_bytes, (off_t)(bytes - arena->grown_bytes)) != 0) {
+        if (errno != EINTR)
+            return -errno;
+    }
+    fill(arena->bytes + arena->grown_bytes, arena->fill_pattern, bytes - arena->grown_bytes);
+    return 0;
+}
+
+int arena_grow(struct arena *arena, uint64_t bytes)
+{
+    int error;
+
+    assert(bytes > arena->grown_bytes && bytes <= arena->reserved_bytes && bytes % BLOCK_BYTES == 0);
+    error = arena->kind == ARENA_SEALED ? grow_sealed(arena, bytes) : grow_filled(arena, bytes);
+    if (error != 0) {
+        /* What did grow is filled: if it can't be taken back it does no harm. */
+        (void)arena_trim(arena, arena->grown_bytes);
+        return error;
+    }
+    arena->grown_bytes = bytes;
+    return 0;
+}
+
+bool arena_trim(struct arena *arena, uint64_t bytes)
+{
+    assert(bytes <= arena->grown_bytes && bytes % BLOCK_BYTES == 0);
+    if (arena->kind != ARENA_THROUGH || ftruncate(arena->fd, (off_t)bytes) != 0)
+        return false;
+    arena->grown_bytes = bytes;
+    return true;
+}
+
+void arena_fill(struct arena *arena, uint64_t offset, uint64_t bytes)
+{
+    assert(offset <= arena->grown_bytes && bytes <= arena->grown_bytes - offset);
+    fill(arena->bytes + offset, arena->fill_pattern, bytes);
+}
+
+void arena_write(struct arena *arena, uint64_t offset, const void *data, size_t bytes)
+{
+    assert(offset <= arena->grown_bytes && bytes <= arena->grown_bytes - offset);
+    if (bytes > 0)
+        memcpy(arena->bytes + offset, data, bytes);
+}
+
+uint64_t arena_patch(struct arena *arena, uint64_t offset, uint32_t width, uint64_t expected,
+                     uint64_t desired)
+{
+    uint8_t *at = arena->bytes + offset;
+    uint8_t expected8 = (uint8_t)expected;
+    uint16_t expected16 = (uint16_t)expected;
+    uint32_t expected32 = (uint32_t)expected;
+
+    assert(offset % width == 0 && offset < arena->grown_bytes);
+    switch (width) {
+    case 1:
+        (void)__atomic_compare_exchange_n(at, &expected8, (uint8_t)desired, 0, __ATOMIC_SEQ_CST,
+                                          __ATOMIC_SEQ_CST);
+        return expected8;
+    case 2:
+        (void)__atomic_compare_exchange_n((uint16_t *)(void *)at, &expected16, (uint16_t)desired, 0,
+                                          __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+        return expected16;
+    case 4:
+        (void)__atomic_compare_exchange_n((uint32_t *)(void *)at, &expected32, (uint32_t)desired, 0,
+                                          __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+        return expected32;
+    default:
+        (void)__atomic_compare_exchange_n((uint64_t *)(void *)at, &expected, desired, 0, __ATOMIC_SEQ_CST,
+                                          __ATOMIC_SEQ_CST);
+        return expected;
+    }
+}

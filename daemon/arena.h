@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The memory of one session: a memfd, mapped read+write here and read+execute at
+ * the client, and never executable in this process.
+ *
+ * Invariants:
+ * - Every byte below `grown_bytes` was written by arena_write() or arena_patch(), or
+ *   is trap fill. The file ends there; a client that runs or reads beyond gets SIGBUS.
+ *   (A sealed arena grows by zeros that are filled at once: see SECURITY.md.)
+ * - Nobody but this process has a descriptor that can write, unless the arena is direct.
+ * - The file cannot get shorter under our mapping: only we could make it so, or, where
+ *   somebody else holds or could make a writable descriptor, F_SEAL_SHRINK forbids it.
+ */
+#ifndef DAEMON_ARENA_H
+#define DAEMON_ARENA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum arena_kind {
+    ARENA_THROUGH, /* the client's uid can't reopen the memfd for writing */
+    ARENA_SEALED,  /* it could (our own uid, or root): no new writable mapping, by anyone */
+    ARENA_DIRECT   /* the client gets a writable descriptor too */
+};
+
+struct arena {
+    enum arena_kind kind;
+    int fd;
+    int fd_direct; /* a separate open file description: its flags are the client's to change */
+    uint8_t *bytes;
+    uint64_t reserved_bytes;
+    uint64_t grown_bytes;
+    uint32_t fill_pattern;
+};
+
+/* reserved_bytes is a multiple of BLOCK_BYTES. Returns 0 or -errno. */
+int arena_init(struct arena *arena, enum arena_kind kind, uint64_t reserved_bytes, uint32_t fill_pattern);
+void arena_deinit(struct arena *arena);
+
+/* A new read-only descriptor of the arena, the caller's; or -errno. */
+int arena_open_read_only(const struct arena *arena);
+
+/* Makes the arena end at `bytes`, a multiple of BLOCK_BYTES. What is new is trap fill. 0 or -errno. */
+int arena_grow(struct arena *arena, uint64_t bytes);
+/* Gives everything from `bytes` on back to the system, if this kind of arena can; returns whether. */
+bool arena_trim(struct arena *arena, uint64_t bytes);
+
+/* The range is below grown_bytes in all three. */
+void arena_fill(struct arena *arena, uint64_t offset, uint64_t bytes);
+void arena_write(struct arena *arena, uint64_t offset, const void *data, size_t bytes);
+/* Atomic compare-and-swap of 1, 2, 4 or 8 aligned bytes; returns what was there. */
+uint64_t arena_patch(struct arena *arena, uint64_t offset, uint32_t width, uint64_t expected,
+                     uint64_t desired);
+
+#endif

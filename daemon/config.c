@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ini.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "proto/limits.h"
+
+#define FILE_MAX_BYTES (1u << 20)
+
+struct reader {
+    struct config *config;
+    FILE *file;
+    int line;         /* the one being parsed */
+    int mistake_line; /* 0: none yet */
+    char mistake[256];
+    int seen[16]; /* by key: the line that set it */
+};
+
+void config_init(struct config *config)
+{
+    *config = (struct config){
+        .sessions_max = 4096,
+        .hello_timeout_ms = 5000,
+        .write_through = true,
+        .arena_bytes = UINT64_C(64) << 20,
+        .arena_max_bytes = UINT64_C(1) << 30,
+        .bytes_max = UINT64_C(1) << 30,
+        .session_max = 1024,
+        .span_max = 4u << 20,
+        .rate = 0,
+    };
+}
+
+bool config_serves(const struct config *config, uid_t uid)
+{
+    if (config->uids_count == 0)
+        return true;
+    for (size_t i = 0; i < config->uids_count; i++) {
+        if (uid >= config->uids[i].first && uid <= config->uids[i].last)
+            return true;
+    }
+    return false;
+}
+
+/* ---- Values. Each returns false after saying what is wrong with it. ---------------- */
+
+static bool mistake(struct reader *reader, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static bool mistake(struct reader *reader, const char *format, ...)
+{
+    va_list args;
+
+    if (reader->mistake_line != 0)
+        return false; /* the first one is told */
+    reader->mistake_line = reader->line;
+    va_start(args, format);
+    (void)vsnprintf(reader->mistake, sizeof reader->mistake, format, args);
+    va_end(args);
+    return false;
+}
+
+struct key {
+    const char *section;
+    const char *name;
+    bool (*read)(struct reader *reader, const struct key *key, const char *value);
+    size_t offset;
+    uint64_t min;
+    uint64_t max;
+};
+
+static bool parse_digits(const char **at, uint64_t *value)
+{
+    char *end;
+
+    if (**at < '0' || **at > '9')
+        return false;
+    errno = 0;
+    *value = strtoull(*at, &end, 10);
+    *at = end;
+    return errno == 0;
+}
+
+static bool read_number(struct reader *reader, const struct key *key, const char *value, uint64_t *number)
+{
+    static const char units[] = "KMG";
+    const char *at = value;
+    const char *unit;
+    bool scaled = key->read != NULL && key->max > UINT32_MAX;
+
+    if (!parse_digits(&at, number))
+        return mistake(reader, "%s=%s: not a whole number", key->name, value);
+    if (scaled && *at != '\0' && (unit = strchr(units, *at)) != NULL) {
+        unsigned shift = 10 * (unsigned)(unit - units + 1);
+
+        if (*number > UINT64_MAX >> shift)
+            return mistake(reader, "%s=%s: too large", key->name, value);
+        *number <<= shift;
+        at++;
+    }
+    if (*at != '\0')
+        return mistake(reader, "%s=%s: not a whole number%s", key->name, value,
+                       scaled ? ", with K, M or G behind it or nothing" : "");
+    if (*number < key->min || *number > key->max)
+        return mistake(reader, "%s=%s: not between %" PRIu64 " and %" PRIu64, key->name, value, key->min,
+                       key->max);
+    return true;
+}
+
+static bool read_count(struct reader *reader, const struct key *key, const char *value)
+{
+    uint64_t number;
+
+    if (!read_number(reader, key, value, &number))
+        return false;
+    *(uint32_t *)(void *)((char *)reader->config + key->offset) = (uint32_t)number;
+    return true;
+}
+
+static bool read_bytes(struct reader *reader, const struct key *key, const char *value)
+{
+    uint64_t number;
+
+    if (!read_number(reader, key, value, &number))
+        return false;
+    if (number % BLOCK_BYTES != 0)
+        return mistake(reader, "%s=%s: not a multiple of %uK", key->name, value, BLOCK_BYTES >> 10);
+    *(uint64_t *)(void *)((char *)reader->config + key->offset) = number;
+    return true;
+}
+
+static bool read_write(struct reader *reader, const struct key *key, const char *value)
+{
+    bool through = strcmp(value, "through") == 0;
+    bool direct = strcmp(value, "direct") == 0;
+
+    if (!through && !direct && strcmp(value, "none") != 0)
+        return mistake(reader, "%s=%s: it is through, direct or none", key->name, value);
+    /* Who may write directly may also choose not to. */
+    reader->config->write_through = through || direct;
+    reader->config->write_direct = direct;
+    return true;
+}
+
+static bool read_uids(struct reader *reader, const struct key *key, const char *value)
+{
+    struct config *config = reader->config;
+    const char *at = value;
+
+    if (strcmp(value, "any") == 0)
+        return true;
+    for (;;) {
+        uint64_t first;
+        uint64_t last;
+
+        if (!parse_digits(&at, &first))
+            break;
+        last = first;
+        if (*at == '-') {
+            at++;
+            if (!parse_digits(&at, &last))
+                break;
+        }
+        if (last < first || last >= UINT32_MAX)
+            return mistake(reader, "%s=%s: no range of uids ends at %" PRIu64, key->name, value, last);
+        if (config->uids_count == CONFIG_UIDS_MAX)
+            return mistake(reader, "%s: more than %u ranges", key->name, CONFIG_UIDS_MAX);
+        config->uids[config->uids_count++] = (struct uid_range){(uid_t)first, (uid_t)last};
+        if (*at == '\0')
+            return true;
+        if (*at++ != ' ')
+            break;
+    }
+    return mistake(reader, "%s=%s: it is any, or uids and ranges like 33 1000-1999", key->name, value);
+}
+
+#define KEY_OF(section, name, read, member, min, max)                  \
+    {                                                                  \
+        section, name, read, offsetof(struct config, member), min, max \
+    }
+
+static const struct key keys[] = {
+    KEY_OF("daemon", "sessions_max", read_count, sessions_max, 1, 100000),
+    KEY_OF("daemon", "hello_timeout_ms", read_count, hello_timeout_ms, 1, 600000),
+    KEY_OF("class default", "uid", read_uids, uids, 0, 0),
+    KEY_OF("class default", "write", read_write, write_through, 0, 0),
+    KEY_OF("class default", "arena", read_bytes, arena_bytes, ARENA_MIN_BYTES, ARENA_LIMIT_BYTES),
+    KEY_OF("class default", "arena_max", read_bytes, arena_max_bytes, ARENA_MIN_BYTES, ARENA_LIMIT_BYTES),
+    KEY_OF("class default", "bytes_max", read_bytes, bytes_max, ARENA_MIN_BYTES, UINT64_C(1) << 46),
+    KEY_OF("class default", "session_max", read_count, session_max, 1, 100000),
+    KEY_OF("class default", "span_max", read_count, span_max, 1, UINT32_MAX),
+    KEY_OF("class default", "rate", read_count, rate, 0, UINT32_MAX),
+};
+
+/* ---- The file ------------------------------------------------------------------------- */
+
+static char *next_line(char *line, int bytes, void *user)
+{
+    struct reader *reader = user;
+
+    if (fgets(line, bytes, reader->file) == NULL)
+        return NULL;
+    reader->line++;
+    if (strlen(line) + 1 == (size_t)bytes && line[bytes - 2] != '\n' && !feof(reader->file))
+        (void)mistake(reader, "the line is longer than %d characters", bytes - 2);
+    return line;
+}
+
+static int handle(void *user, const char *section, const char *name, const char *value)
+{
+    struct reader *reader = user;
+    bool known_section = false;
+
+    if (value == NULL)
+        return mistake(reader, "%s: no value", name);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        if (strcmp(keys[i].section, section) != 0)
+            continue;
+        known_section = true;
+        if (strcmp(keys[i].name, name) != 0)
+            continue;
+        if (reader->seen[i] != 0)
+            return mistake(reader, "%s is given twice, first in line %d", name, reader->seen[i]);
+        reader->seen[i] = reader->line;
+        return keys[i].read(reader, &keys[i], value);
+    }
+    if (!known_section)
+        return mistake(reader, "[%s] is no section; there are [daemon] and [class default]", section);
+    return mistake(reader, "[%s] has no key %s", section, name);
+}
+
+static bool consistent(struct reader *reader)
+{
+    const struct config *config = reader->config;
+
+    reader->line = 0; /* no single line is wrong */
+    if (config->arena_bytes > config->arena_max_bytes)
+        return mistake(reader, "arena=%" PRIu64 " is above arena_max=%" PRIu64, config->arena_bytes,
+                       config->arena_max_bytes);
+    return true;
+}
+
+static bool read_file(struct reader *reader)
+{
+    struct stat status;
+    int line;
+
+    if (fstat(fileno(reader->file), &status) != 0 || !S_ISREG(status.st_mode))
+        return mistake(reader, "not a regular file");
+    if (status.st_size > FILE_MAX_BYTES)
+        return mistake(reader, "larger than %u bytes", FILE_MAX_BYTES);
+    line = ini_parse_stream(next_line, reader, handle, reader);
+    if (ferror(reader->file) != 0)
+        return mistake(reader, "it can't be read to its end");
+    if (line > 0 && (reader->mistake_line == 0 || line < reader->mistake_line)) {
+        reader->mistake_line = 0;
+        reader->line = line;
+        return mistake(reader, "neither [section], name=value nor comment");
+    }
+    if (line != 0 || reader->mistake_line != 0)
+        return mistake(reader, "no memory to read it");
+    return consistent(reader);
+}
+
+bool config_read(struct config *config, const char *path, char *mistake_text, size_t mistake_bytes)
+{
+    struct reader reader = {.config = config};
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a fifo must not hold us up */
+    bool good;
+
+    config_init(config);
+    reader.file = fd < 0 ? NULL : fdopen(fd, "r");
+    if (reader.file == NULL) {
+        (void)snprintf(mistake_text, mistake_bytes, "%s: %s", path, strerror(errno));
+        if (fd >= 0)
+            (void)close(fd);
+        return false;
+    }
+    good = read_file(&reader);
+    (void)fclose(reader.file);
+    if (!good) {
+        if (reader.mistake_line > 0)
+            (void)snprintf(mistake_text, mistake_bytes, "%s:%d: %s", path, reader.mistake_line,
+                           reader.mistake);
+        else
+            (void)snprintf(mistake_text, mistake_bytes, "%s: %s", path, reader.mistake);
+        config_init(config);
+    }
+    return good;
+}

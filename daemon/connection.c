@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/connection.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/log.h"
+#include "daemon/operation.h"
+#include "daemon/server.h"
+#include "proto/codec.h"
+#include "proto/record.h"
+
+/* A reply to the largest batch always fits a record. */
+#define RESULT_MAX_BYTES (ERROR_TEXT_MAX_BYTES + 200u)
+_Static_assert(OPERATIONS_MAX *RESULT_MAX_BYTES < RECORD_MAX_BYTES, "a full reply fits a record");
+
+/* How far a client may run ahead of its rate before it is held back. */
+#define RATE_BURST_NS UINT64_C(100000000)
+#define NS_PER_S UINT64_C(1000000000)
+#define NS_PER_MS UINT64_C(1000000)
+/* Refusals of one session that the log tells one by one. */
+#define LOGGED_REFUSALS_MAX 8u
+
+/* ---- The end ---------------------------------------------------------------------- */
+
+static void say_goodbye(int fd, enum status status, const char *reason)
+{
+    uint8_t bytes[ERROR_TEXT_MAX_BYTES + 64];
+    struct buffer out = {.bytes = bytes, .capacity = sizeof bytes};
+    struct result error;
+
+    result_init(&error);
+    (void)result_refuse(&error, status, "", "%s", reason);
+    /* If it can't be said at once, the closed socket has to say it. */
+    if (codec_put_reply(&out, 0) && codec_put_error(&out, &error))
+        (void)record_send(fd, false, out.bytes, out.used, NULL, 0);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct connection *connection = handle->data;
+
+    if (--connection->handles == 0)
+        free(connection);
+}
+
+static void log_end(const struct connection *connection, const char *reason)
+{
+    const struct session *session = connection->session;
+
+    if (session == NULL) {
+        log_client(LOG_NOTICE, "connection ended: uid=%u pid=%d reason=\"%s\"",
+                   (unsigned)connection->peer.uid, (int)connection->peer.pid, reason);
+        return;
+    }
+    log_client(LOG_INFO,
+               "session %" PRIu64 " ended: uid=%u pid=%d reason=\"%s\" operations=%" PRIu64
+               " refusals=%" PRIu64 " spans=%" PRIu32 " used=%" PRIu64 " reserved=%" PRIu64,
+               session->id, (unsigned)connection->peer.uid, (int)connection->peer.pid, reason,
+               connection->operations, connection->refusals, session->heap.spans,
+               heap_used_bytes(&session->heap), session->arena.grown_bytes);
+}
+
+void connection_end(struct connection *connection, enum status status, const char *reason)
+{
+    struct server *server = connection->server;
+
+    log_end(connection, reason);
+    if (status != STATUS_OK)
+        say_goodbye(connection->fd, status, reason);
+
+    (void)uv_poll_stop(&connection->poll);
+    (void)uv_timer_stop(&connection->timer);
+    (void)close(connection->fd);
+    if (connection->prev != NULL)
+        connection->prev->next = connection->next;
+    else
+        server->connections = connection->next;
+    if (connection->next != NULL)
+        connection->next->prev = connection->prev;
+    server->connections_count--;
+
+    /* What the client held is free from here on; only libuv's handles wait for the loop. */
+    connection->session = session_free(connection->session);
+    charge_deinit(&connection->charge);
+    connection->account = account_unref(&server->quota, connection->account);
+    peer_deinit(&connection->peer);
+    free(connection->pending);
+    uv_close((uv_handle_t *)&connection->poll, on_closed);
+    uv_close((uv_handle_t *)&connection->timer, on_closed);
+    server_connection_ended(server);
+}
+
+static void on_poll(uv_poll_t *handle, int status, int events);
+
+/* ---- Replies ------------------------------------------------------------------------ */
+
+static void wait_for(struct connection *connection, int events)
+{
+    int error = uv_poll_start(&connection->poll, events, on_poll);
+
+    assert(error == 0);
+    (void)error;
+}
+
+static void on_throttle_over(uv_timer_t *timer)
+{
+    struct connection *connection = timer->data;
+
+    wait_for(connection, UV_READABLE);
+}
+
+/* Reads on, at once or when the client's rate permits it. */
+static void resume(struct connection *connection)
+{
+    uint64_t now = uv_hrtime();
+
+    if (connection->due_ns > now + RATE_BURST_NS) {
+        uint64_t wait_ns = connection->due_ns - now - RATE_BURST_NS;
+
+        (void)uv_poll_stop(&connection->poll);
+        (void)uv_timer_start(&connection->timer, on_throttle_over, wait_ns / NS_PER_MS + 1, 0);
+        return;
+    }
+    wait_for(connection, UV_READABLE);
+}
+
+/* Charges the client's rate for what it had done. */
+static void pace(struct connection *connection, size_t operations)
+{
+    uint32_t rate = connection->server->config->rate;
+    uint64_t now;
+
+    connection->operations += operations;
+    if (rate == 0)
+        return;
+    now = uv_hrtime();
+    if (connection->due_ns < now)
+        connection->due_ns = now;
+    connection->due_ns += (operations == 0 ? 1 : operations) * NS_PER_S / rate;
+}
+
+static void end_by_errno(struct connection *connection, int error)
+{
+    if (error == -EPIPE || error == -ECONNRESET)
+        connection_end(connection, STATUS_OK, "the client is gone");
+    else
+        connection_end(connection, STATUS_OK, strerror(-error));
+}
+
+static void send_reply(struct connection *connection, const struct buffer *out)
+{
+    int error = record_send(connection->fd, false, out->bytes, out->used, NULL, 0);
+
+    if (error == 0) {
+        if (connection->due_ns != 0)
+            resume(connection);
+        return;
+    }
+    if (error != -EAGAIN) {
+        end_by_errno(connection, error);
+        return;
+    }
+    connection->pending = malloc(out->used);
+    if (connection->pending == NULL) {
+        connection_end(connection, STATUS_NO_MEMORY, "the daemon has no memory for a reply that waits");
+        return;
+    }
+    memcpy(connection->pending, out->bytes, out->used);
+    connection->pending_bytes = out->used;
+    wait_for(connection, UV_WRITABLE);
+}
+
+static void send_pending(struct connection *connection)
+{
+    int error = record_send(connection->fd, false, connection->pending, connection->pending_bytes, NULL, 0);
+
+    if (error == -EAGAIN)
+        return;
+    if (error != 0) {
+        end_by_errno(connection, error);
+        return;
+    }
+    free(connection->pending);
+    connection->pending = NULL;
+    resume(connection);
+}
+
+static void note_refusal(struct connection *connection, const char *what, const struct result *result)
+{
+    connection->refusals++;
+    if (connection->refusals <= LOGGED_REFUSALS_MAX)
+        log_client(LOG_INFO, "session %" PRIu64 ": refused %s: %s", connection->session->id, what,
+                   result->text);
+}
+
+/* ---- Requests ------------------------------------------------------------------------- */
+
+static struct buffer begin_reply(struct connection *connection, uint64_t id)
+{
+    struct buffer out = {.bytes = connection->server->out, .capacity = sizeof connection->server->out};
+    bool fits = codec_put_reply(&out, id);
+
+    assert(fits);
+    (void)fits;
+    return out;
+}
+
+static void refuse_hello(struct connection *connection, uint64_t id, const struct result *error)
+{
+    struct buffer out = begin_reply(connection, id);
+
+    if (codec_put_error(&out, error))
+        (void)record_send(connection->fd, false, out.bytes, out.used, NULL, 0);
+    connection_end(connection, STATUS_OK, error->text);
+}
+
+static int send_welcome(struct connection *connection, uint64_t id, const struct welcome *welcome)
+{
+    struct buffer out = begin_reply(connection, id);
+    const struct arena *arena = &connection->session->arena;
+    int fds[2] = {arena_open_read_only(arena), arena->fd_direct};
+    bool fits = codec_put_welcome(&out, welcome);
+    int error;
+
+    assert(fits);
+    (void)fits;
+    if (fds[0] < 0)
+        return fds[0];
+    error = record_send(connection->fd, false, out.bytes, out.used, fds, arena->kind == ARENA_DIRECT ? 2 : 1);
+    (void)close(fds[0]);
+    return error;
+}
+
+static void handle_hello(struct connection *connection, struct request_record *record)
+{
+    struct server *server = connection->server;
+    struct welcome welcome;
+    struct result error;
+    int sent;
+
+    result_init(&error);
+    if (!record->has_hello || record->operations_count != 0) {
+        connection_end(connection, STATUS_PROTOCOL, "the first request is Hello, and nothing else");
+        return;
+    }
+    if (hello_validate(&record->hello, &error) != STATUS_OK) {
+        refuse_hello(connection, record->id, &error);
+        return;
+    }
+    connection->session = session_new(server->sessions_started + 1, server->config, &connection->peer,
+                                      connection->account, &record->hello, &welcome, &error);
+    if (connection->session == NULL) {
+        refuse_hello(connection, record->id, &error);
+        return;
+    }
+    server->sessions_started++;
+    (void)uv_timer_stop(&connection->timer);
+    sent = send_welcome(connection, record->id, &welcome);
+    if (sent != 0) {
+        end_by_errno(connection, sent);
+        return;
+    }
+    log_client(LOG_INFO,
+               "session %" PRIu64 " started: uid=%u pid=%d write=%s arena=%" PRIu64 " granularity=%" PRIu32
+               "%s",
+               welcome.session, (unsigned)connection->peer.uid, (int)connection->peer.pid,
+               welcome.write_mode == WRITE_DIRECT ? "direct" : "through", welcome.arena_bytes,
+               welcome.granularity, welcome.sealed ? " sealed" : "");
+}
+
+/* STATUS_OK if the request as a whole can be done; what its operations say comes later. */
+static enum status check_request(const struct request_record *record, struct result *error)
+{
+    if (record->has_hello)
+        return result_refuse(error, STATUS_PROTOCOL, "hello", "there was a Hello already");
+    if (record->has_unknown_fields)
+        return result_refuse(error, STATUS_UNKNOWN_FIELD, "",
+                             "this daemon does not know a field of the request");
+    if (record->operations_count > OPERATIONS_MAX)
+        return result_refuse(error, STATUS_INVALID, "operations", "%zu operations in one request; at most %u",
+                             record->operations_count, OPERATIONS_MAX);
+    return STATUS_OK;
+}
+
+static void handle_operations(struct connection *connection, const struct request_record *record)
+{
+    struct buffer out = begin_reply(connection, record->id);
+    struct request request;
+    struct result result;
+    bool fits = true;
+
+    result_init(&result);
+    if (check_request(record, &result) != STATUS_OK) {
+        note_refusal(connection, "a request", &result);
+        fits = codec_put_error(&out, &result);
+        pace(connection, 0);
+    } else {
+        for (size_t i = 0; i < record->operations_count; i++) {
+            result_init(&result);
+            if (codec_operation(record, i, &request, &result) == STATUS_OK)
+                (void)operation_run(connection->session, &request, &result);
+            /* A patch that finds other bytes is an answer, not an offence. */
+            if (result.status != STATUS_OK && result.status != STATUS_MISMATCH)
+                note_refusal(connection, operation_name(request.operation), &result);
+            fits = fits && codec_put_result(&out, &result);
+        }
+        pace(connection, record->operations_count);
+    }
+    assert(fits); /* by RESULT_MAX_BYTES */
+    (void)fits;
+    send_reply(connection, &out);
+}
+
+static void read_record(struct connection *connection)
+{
+    struct server *server = connection->server;
+    struct codec_pool pool = {.bytes = server->pool, .capacity = sizeof server->pool};
+    struct request_record request;
+    struct record record;
+    int flaw = record_recv(connection->fd, false, server->in, sizeof server->in, 0, &record);
+
+    if (flaw == -EAGAIN)
+        return;
+    if (flaw < 0) {
+        end_by_errno(connection, flaw);
+        return;
+    }
+    if (flaw == RECORD_E_END) {
+        connection_end(connection, STATUS_OK, "closed by the client");
+        return;
+    }
+    if (flaw == RECORD_E_OVERSIZED) {
+        connection_end(connection, STATUS_MALFORMED, "the record is larger than the protocol allows");
+        return;
+    }
+    if (flaw == RECORD_E_FDS) {
+        connection_end(connection, STATUS_PROTOCOL, "the record came with descriptors that nobody asked for");
+        return;
+    }
+    if (!codec_decode_request(&pool, server->in, record.bytes, &request)) {
+        connection_end(connection, STATUS_MALFORMED, "the record is no request, or has too many parts");
+        return;
+    }
+    if (request.id == 0) {
+        connection_end(connection, STATUS_PROTOCOL, "request id 0 is the daemon's own");
+        return;
+    }
+    if (connection->session == NULL)
+        handle_hello(connection, &request);
+    else
+        handle_operations(connection, &request);
+}
+
+static void on_poll(uv_poll_t *handle, int status, int events)
+{
+    struct connection *connection = handle->data;
+
+    (void)events;
+    if (status < 0)
+        connection_end(connection, STATUS_OK, uv_strerror(status));
+    else if (connection->pending != NULL)
+        send_pending(connection);
+    else
+        read_record(connection);
+}
+
+/* ---- The beginning ---------------------------------------------------------------------- */
+
+static void on_hello_timeout(uv_timer_t *timer)
+{
+    connection_end(timer->data, STATUS_HELLO_TIMEOUT, "no Hello in time");
+}
+
+/* STATUS_OK if this peer may have one more session; then that is charged to it. */
+static enum status admit(struct connection *connection, struct result *refusal)
+{
+    struct server *server = connection->server;
+    const struct config *config = server->config;
+    unsigned uid = (unsigned)connection->peer.uid;
+
+    if (!config_serves(config, connection->peer.uid))
+        return result_refuse(refusal, STATUS_REFUSED, "", "the policy does not serve uid %u", uid);
+    if (server->connections_count >= config->sessions_max)
+        return result_refuse(refusal, STATUS_QUOTA_SESSIONS, "", "the daemon serves its %" PRIu32 " sessions",
+                             config->sessions_max);
+    connection->account = quota_account(&server->quota, connection->peer.uid);
+    if (connection->account == NULL)
+        return result_refuse(refusal, STATUS_NO_MEMORY, "", "the daemon has no memory for a session");
+    charge_init(&connection->charge, connection->account, QUOTA_SESSIONS);
+    if (!charge_set(&connection->charge, 1, config->session_max))
+        return result_refuse(refusal, STATUS_QUOTA_SESSIONS, "", "uid %u holds its %" PRIu32 " sessions", uid,
+                             config->session_max);
+    return STATUS_OK;
+}
+
+static int connection_start(struct connection *connection)
+{
+    struct server *server = connection->server;
+    int error = uv_poll_init(&server->loop, &connection->poll, connection->fd);
+
+    if (error != 0)
+        return error;
+    (void)uv_timer_init(&server->loop, &connection->timer);
+    connection->handles = 2;
+    connection->poll.data = connection;
+    connection->timer.data = connection;
+    connection->next = server->connections;
+    if (connection->next != NULL)
+        connection->next->prev = connection;
+    server->connections = connection;
+    server->connections_count++;
+    wait_for(connection, UV_READABLE);
+    (void)uv_timer_start(&connection->timer, on_hello_timeout, server->config->hello_timeout_ms, 0);
+    return 0;
+}
+
+void connection_accept(struct server *server, int fd)
+{
+    struct connection *connection = calloc(1, sizeof *connection);
+    struct result refusal;
+    int error;
+
+    result_init(&refusal);
+    if (connection == NULL) {
+        (void)result_refuse(&refusal, STATUS_NO_MEMORY, "", "the daemon has no memory for a session");
+        goto refuse;
+    }
+    connection->server = server;
+    connection->fd = fd;
+    connection->peer.pidfd = -1;
+    error = peer_init(&connection->peer, fd);
+    if (error != 0) {
+        (void)result_refuse(&refusal, STATUS_REFUSED, "", "nobody knows who the peer is: %s",
+                            strerror(-error));
+        goto refuse;
+    }
+    if (admit(connection, &refusal) != STATUS_OK)
+        goto refuse;
+    error = connection_start(connection);
+    if (error == 0)
+        return;
+    (void)result_refuse(&refusal, STATUS_NO_MEMORY, "", "the daemon can't watch the socket: %s",
+                        uv_strerror(error));
+
+refuse:
+    say_goodbye(fd, refusal.status, refusal.text);
+    (void)close(fd);
+    if (connection != NULL) {
+        log_client(LOG_NOTICE, "connection refused: uid=%u pid=%d reason=\"%s\"",
+                   (unsigned)connection->peer.uid, (int)connection->peer.pid, refusal.text);
+        charge_deinit(&connection->charge);
+        (void)account_unref(&server->quota, connection->account);
+        peer_deinit(&connection->peer);
+        free(connection);
+    }
+}

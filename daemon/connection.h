@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One client's socket: records in, operations run, replies out.
+ *
+ * Invariants, which bound what a client can cost:
+ * - No record is read while a reply waits to be sent: a client that does not read its
+ *   answers holds up itself, at the price of one reply.
+ * - One record is read per turn of the loop, so every client gets its turn.
+ * - A connection says Hello within the time the configuration gives it, and gets no
+ *   arena before that.
+ * - Whatever a client does wrong ends in a refusal (the connection goes on) or in
+ *   connection_end() with a reason that the client is told and the log has.
+ */
+#ifndef DAEMON_CONNECTION_H
+#define DAEMON_CONNECTION_H
+
+#include <uv.h>
+
+#include "daemon/peer.h"
+#include "daemon/quota.h"
+#include "daemon/session.h"
+
+struct server;
+
+struct connection {
+    struct server *server;
+    struct connection *next;
+    struct connection *prev;
+    uv_poll_t poll;
+    uv_timer_t timer; /* until Hello: its deadline; later: when a throttled client is read again */
+    int fd;
+    unsigned handles; /* of libuv's, still to be closed */
+    struct peer peer;
+    struct account *account;
+    struct charge charge;    /* one session of its user's */
+    struct session *session; /* NULL before Hello */
+    uint8_t *pending;        /* a reply that the socket had no room for */
+    size_t pending_bytes;
+    uint64_t due_ns; /* by when what was done so far would be done at the permitted rate */
+    uint64_t operations;
+    uint64_t refusals;
+};
+
+/*
+ * Serves the peer behind `fd`, which it takes over, or turns it away with a reason.
+ * The connection belongs to the server's list until it has ended.
+ */
+void connection_accept(struct server *server, int fd);
+
+/* Ends it: the client is told why unless status is STATUS_OK. The connection is freed later, by the loop. */
+void connection_end(struct connection *connection, enum status status, const char *reason);
+
+#endif

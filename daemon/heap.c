@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/heap.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "proto/limits.h"
+
+#define WORD_BITS 64u
+#define UNIT_WORDS (BLOCK_BYTES / GRANULARITY_MIN_BYTES / WORD_BITS)
+
+struct unit {
+    uint64_t used[UNIT_WORDS];
+    uint64_t start[UNIT_WORDS];
+    uint64_t sealed[UNIT_WORDS];
+    uint64_t stale[UNIT_WORDS];
+    uint32_t next; /* in its bin: unit + 1, or 0 */
+    uint32_t prev;
+    uint32_t longest; /* free run, in granules: its bin; 0: in none */
+    uint32_t head;    /* 0, or 1 + the unit in which the large span starts that covers granule 0 */
+    uint64_t large;   /* granules of the large span that starts in this unit, or 0 */
+};
+
+/* ---- Bitmaps ------------------------------------------------------------------ */
+
+static bool bit_get(const uint64_t *map, uint32_t bit)
+{
+    return (map[bit / WORD_BITS] >> (bit % WORD_BITS) & 1) != 0;
+}
+
+static void bit_set(uint64_t *map, uint32_t bit)
+{
+    map[bit / WORD_BITS] |= UINT64_C(1) << (bit % WORD_BITS);
+}
+
+static void bit_clear(uint64_t *map, uint32_t bit)
+{
+    map[bit / WORD_BITS] &= ~(UINT64_C(1) << (bit % WORD_BITS));
+}
+
+/* The bits of word `word` that lie in [from, to). */
+static uint64_t range_mask(uint32_t word, uint32_t from, uint32_t to)
+{
+    uint32_t low = word * WORD_BITS;
+    uint64_t mask = UINT64_MAX;
+
+    if (from > low)
+        mask &= UINT64_MAX << (from - low);
+    if (to < low + WORD_BITS)
+        mask &= UINT64_MAX >> (low + WORD_BITS - to);
+    return mask;
+}
+
+static void range_set(uint64_t *map, uint32_t from, uint32_t to)
+{
+    for (uint32_t word = from / WORD_BITS; word * WORD_BITS < to; word++)
+        map[word] |= range_mask(word, from, to);
+}
+
+static void range_clear(uint64_t *map, uint32_t from, uint32_t to)
+{
+    for (uint32_t word = from / WORD_BITS; word * WORD_BITS < to; word++)
+        map[word] &= ~range_mask(word, from, to);
+}
+
+static bool range_any(const uint64_t *map, uint32_t from, uint32_t to)
+{
+    for (uint32_t word = from / WORD_BITS; word * WORD_BITS < to; word++) {
+        if ((map[word] & range_mask(word, from, to)) != 0)
+            return true;
+    }
+    return false;
+}
+
+/* The first bit at or after `from` that is set (with `flip`: clear), or `end`. */
+static uint32_t bit_next(const uint64_t *map, uint32_t from, uint32_t end, uint64_t flip)
+{
+    for (uint32_t word = from / WORD_BITS; word * WORD_BITS < end; word++) {
+        uint64_t bits = (map[word] ^ flip) & range_mask(word, from, end);
+
+        if (bits != 0)
+            return word * WORD_BITS + (uint32_t)__builtin_ctzll(bits);
+    }
+    return end;
+}
+
+#define NO_BIT UINT32_MAX
+
+/* The last set bit at or before `from`, or NO_BIT. */
+static uint32_t bit_last(const uint64_t *map, uint32_t from)
+{
+    for (uint32_t word = from / WORD_BITS + 1; word-- > 0;) {
+        uint64_t bits = map[word] & range_mask(word, 0, from + 1);
+
+        if (bits != 0)
+            return word * WORD_BITS + WORD_BITS - 1 - (uint32_t)__builtin_clzll(bits);
+    }
+    return NO_BIT;
+}
+
+/* ---- Bins ----------------------------------------------------------------------- */
+
+static void bin_unlink(struct heap *heap, uint32_t index)
+{
+    struct unit *unit = &heap->units[index];
+    uint32_t bin = unit->longest;
+
+    if (bin == 0)
+        return;
+    if (unit->prev != 0)
+        heap->units[unit->prev - 1].next = unit->next;
+    else
+        heap->bins[bin] = unit->next;
+    if (unit->next != 0)
+        heap->units[unit->next - 1].prev = unit->prev;
+    if (heap->bins[bin] == 0)
+        bit_clear(heap->bins_used, bin);
+    unit->longest = 0;
+}
+
+static void bin_link(struct heap *heap, uint32_t index, uint32_t longest)
+{
+    struct unit *unit = &heap->units[index];
+
+    unit->longest = longest;
+    if (longest == 0)
+        return;
+    unit->prev = 0;
+    unit->next = heap->bins[longest];
+    if (unit->next != 0)
+        heap->units[unit->next - 1].prev = index + 1;
+    heap->bins[longest] = index + 1;
+    bit_set(heap->bins_used, longest);
+}
+
+static void bin_move(struct heap *heap, uint32_t index, uint32_t longest)
+{
+    if (heap->units[index].longest == longest)
+        return;
+    bin_unlink(heap, index);
+    bin_link(heap, index, longest);
+}
+
+/* ---- Setting up -------------------------------------------------------------------- */
+
+static size_t align_up(size_t bytes, size_t alignment)
+{
+    return (bytes + alignment - 1) / alignment * alignment;
+}
+
+int heap_init(struct heap *heap, uint64_t arena_bytes, uint32_t granularity)
+{
+    uint32_t units = (uint32_t)(arena_bytes / BLOCK_BYTES);
+    uint32_t granules = BLOCK_BYTES / granularity;
+    size_t units_bytes = align_up(units * sizeof(struct unit), 64);
+    size_t taken_bytes = align_up(units, WORD_BITS) / 8;
+    size_t bins_bytes = align_up((granules + 1) * sizeof(uint32_t), 64);
+    size_t bins_used_bytes = align_up(granules + 1, WORD_BITS) / 8;
+    size_t bytes = units_bytes + taken_bytes + bins_bytes + bins_used_bytes;
+    uint8_t *memory;
+
+    assert(arena_bytes % BLOCK_BYTES == 0 && arena_bytes <= ARENA_LIMIT_BYTES);
+    assert(granularity >= GRANULARITY_MIN_BYTES && granularity <= GRANULARITY_MAX_BYTES);
+    /* Zero pages until they are touched: an idle session costs three or so. */
+    memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED)
+        return -ENOMEM;
+    *heap = (struct heap){
+        .units = (struct unit *)(void *)memory,
+        .taken = (uint64_t *)(void *)(memory + units_bytes),
+        .bins = (uint32_t *)(void *)(memory + units_bytes + taken_bytes),
+        .bins_used = (uint64_t *)(void *)(memory + units_bytes + taken_bytes + bins_bytes),
+        .mapped_bytes = bytes,
+        .granularity = granularity,
+        .unit_granules = granules,
+        .units_max = units,
+    };
+    return 0;
+}
+
+void heap_deinit(struct heap *heap)
+{
+    if (heap->units != NULL)
+        (void)munmap(heap->units, heap->mapped_bytes);
+    *heap = (struct heap){0};
+}
+
+uint64_t heap_span_max_bytes(uint64_t arena_bytes, uint32_t granularity)
+{
+    return arena_bytes - granularity; /* all but the leading trap granule */
+}
+
+/* ---- Taking -------------------------------------------------------------------------- */
+
+/* The lowest `count` adjacent units that are in no block, or units_max. */
+static uint32_t find_untaken(const struct heap *heap, uint32_t count)
+{
+    uint32_t from = heap->first_untaken;
+
+    for (;;) {
+        uint32_t first = bit_next(heap->taken, from, heap->units_max, UINT64_MAX);
+        uint32_t end;
+
+        if (count > heap->units_max - first)
+            return heap->units_max;
+        end = bit_next(heap->taken, first, first + count, 0);
+        if (end == first + count)
+            return first;
+        from = end;
+    }
+}
+
+/* The shortest free run of the unit that holds `granules`, and the longest one left after taking it. */
+static uint32_t best_run(const struct unit *unit, uint32_t unit_granules, uint32_t granules,
+                         uint32_t *longest_left)
+{
+    uint32_t best = NO_BIT;
+    uint32_t best_length = UINT32_MAX;
+    uint32_t longest = 0;
+
+    for (uint32_t at = 0; at < unit_granules;) {
+        uint32_t from = bit_next(unit->used, at, unit_granules, UINT64_MAX);
+        uint32_t to = bit_next(unit->used, from, unit_granules, 0);
+        uint32_t length = to - from;
+
+        if (length >= granules && length < best_length) {
+            if (best != NO_BIT && best_length > longest)
+                longest = best_length;
+            best = from;
+            best_length = length;
+        } else if (length > longest) {
+            longest = length;
+        }
+        at = to;
+    }
+    if (best != NO_BIT && best_length - granules > longest)
+        longest = best_length - granules;
+    *longest_left = longest;
+    return best;
+}
+
+bool heap_place(const struct heap *heap, uint64_t bytes, struct placement *placement)
+{
+    uint64_t granules = (bytes + heap->granularity - 1) / heap->granularity;
+    uint64_t units = (granules + 1 + heap->unit_granules - 1) / heap->unit_granules;
+    uint32_t unit;
+
+    *placement = (struct placement){.granules = granules};
+    if (units == 1) {
+        uint32_t bin = bit_next(heap->bins_used, (uint32_t)granules, heap->unit_granules + 1, 0);
+
+        if (bin <= heap->unit_granules) {
+            unit = heap->bins[bin] - 1;
+            placement->granule =
+                (uint64_t)unit * heap->unit_granules + best_run(&heap->units[unit], heap->unit_granules,
+                                                                (uint32_t)granules, &placement->longest_left);
+            return true;
+        }
+        placement->longest_left = heap->unit_granules - 1 - (uint32_t)granules;
+    }
+    if (units > heap->units_max)
+        return false;
+    unit = find_untaken(heap, (uint32_t)units);
+    if (unit == heap->units_max)
+        return false;
+    placement->granule = (uint64_t)unit * heap->unit_granules + 1;
+    placement->grown_bytes = (unit + units) * BLOCK_BYTES;
+    return true;
+}
+
+/* The unit becomes a block without spans: all of it free but the leading trap granule. */
+static void unit_open(struct heap *heap, uint32_t index)
+{
+    bit_set(heap->taken, index);
+    bit_set(heap->units[index].used, 0);
+    bit_set(heap->units[index].start, 0);
+    heap->blocks++;
+    if (index == heap->first_untaken)
+        heap->first_untaken = bit_next(heap->taken, index, heap->units_max, UINT64_MAX);
+}
+
+static void unit_close(struct heap *heap, uint32_t index)
+{
+    struct unit *unit = &heap->units[index];
+
+    bin_unlink(heap, index);
+    bit_clear(unit->used, 0);
+    bit_clear(unit->start, 0);
+    bit_clear(heap->taken, index);
+    heap->blocks--;
+    if (index < heap->first_untaken)
+        heap->first_untaken = index;
+}
+
+struct heap_span heap_take(struct heap *heap, const struct placement *placement)
+{
+    uint32_t first = (uint32_t)(placement->granule / heap->unit_granules);
+    uint64_t left = placement->granules;
+    uint32_t from = (uint32_t)(placement->granule % heap->unit_granules);
+    struct heap_span span = {
+        .offset = placement->granule * heap->granularity,
+        .bytes = placement->granules * heap->granularity,
+        .clean = true,
+    };
+
+    assert(placement->grown_bytes <= heap_grown_bytes(heap));
+    for (uint32_t index = first; left > 0; index++) {
+        struct unit *unit = &heap->units[index];
+        uint32_t room = heap->unit_granules - from;
+        uint32_t to = from + (left < room ? (uint32_t)left : room);
+
+        if (!bit_get(heap->taken, index))
+            unit_open(heap, index);
+        if (index != first) {
+            bit_clear(unit->start, 0); /* no trap granule inside a span */
+            unit->head = first + 1;
+        }
+        span.clean = span.clean && !range_any(unit->stale, from, to);
+        range_set(unit->used, from, to);
+        left -= to - from;
+        bin_move(heap, index,
+                 placement->granules < heap->unit_granules ? placement->longest_left
+                                                           : heap->unit_granules - to);
+        from = 0;
+    }
+    bit_set(heap->units[first].start, (uint32_t)(placement->granule % heap->unit_granules));
+    if (placement->granules >= heap->unit_granules)
+        heap->units[first].large = placement->granules;
+    heap->spans++;
+    heap->used_granules += placement->granules;
+    return span;
+}
+
+/* ---- Finding ------------------------------------------------------------------------- */
+
+/* Fills in *span for the span that is known to start at granule `at` of the unit. */
+static void describe(const struct heap *heap, uint32_t index, uint32_t at, struct heap_span *span)
+{
+    const struct unit *unit = &heap->units[index];
+    uint64_t granules = unit->large;
+
+    if (granules == 0 || at != 1) {
+        uint32_t free = bit_next(unit->used, at, heap->unit_granules, UINT64_MAX);
+
+        granules = bit_next(unit->start, at + 1, free, 0) - at;
+    }
+    *span = (struct heap_span){
+        .offset = ((uint64_t)index * heap->unit_granules + at) * heap->granularity,
+        .bytes = granules * heap->granularity,
+        .sealed = bit_get(unit->sealed, at),
+    };
+}
+
+bool heap_find(const struct heap *heap, uint64_t offset, struct heap_span *span)
+{
+    uint64_t granule = offset / heap->granularity;
+    uint64_t index = granule / heap->unit_granules;
+    uint32_t at = (uint32_t)(granule % heap->unit_granules);
+
+    /* at 0: the trap granule, or the inside of a large span */
+    if (offset % heap->granularity != 0 || index >= heap->units_grown || at == 0 ||
+        !bit_get(heap->units[index].start, at))
+        return false;
+    describe(heap, (uint32_t)index, at, span);
+    return true;
+}
+
+bool heap_find_around(const struct heap *heap, uint64_t offset, struct heap_span *span)
+{
+    uint64_t granule = offset / heap->granularity;
+    uint64_t index = granule / heap->unit_granules;
+    uint32_t at = (uint32_t)(granule % heap->unit_granules);
+    uint32_t start;
+
+    if (index >= heap->units_grown || !bit_get(heap->units[index].used, at))
+        return false;
+    start = bit_last(heap->units[index].start, at);
+    if (start == 0)
+        return false; /* the trap granule */
+    if (start == NO_BIT) {
+        index = heap->units[index].head - 1;
+        start = 1;
+    }
+    describe(heap, (uint32_t)index, start, span);
+    return true;
+}
+
+/* ---- Giving back ---------------------------------------------------------------------- */
+
+/* Granules [from, to) of the unit leave their span. */
+static void unit_give(struct heap *heap, uint32_t index, uint32_t from, uint32_t to)
+{
+    struct unit *unit = &heap->units[index];
+    uint32_t before;
+    uint32_t run;
+
+    range_clear(unit->used, from, to);
+    range_set(unit->stale, from, to);
+    if (from == 0) {
+        /* The large span no longer reaches here: the unit stands for itself again. */
+        unit->head = 0;
+        bit_set(unit->used, 0);
+        bit_set(unit->start, 0);
+        from = 1;
+    }
+    before = bit_last(unit->used, from - 1); /* the trap granule at the latest; or a large span */
+    run = bit_next(unit->used, to, heap->unit_granules, 0) - (before + 1);
+    if (before == 0 && unit->head == 0 && run == heap->unit_granules - 1)
+        unit_close(heap, index);
+    else if (run > unit->longest)
+        bin_move(heap, index, run);
+}
+
+void heap_cut(struct heap *heap, const struct heap_span *span, uint64_t bytes)
+{
+    uint64_t start = span->offset / heap->granularity;
+    uint64_t granules = span->bytes / heap->granularity;
+    uint64_t keep = (bytes + heap->granularity - 1) / heap->granularity;
+    struct unit *unit = &heap->units[start / heap->unit_granules];
+    uint32_t at = (uint32_t)(start % heap->unit_granules);
+
+    assert(keep <= granules && bit_get(unit->start, at));
+    if (keep == 0) {
+        bit_clear(unit->start, at);
+        bit_clear(unit->sealed, at);
+        heap->spans--;
+    }
+    if (granules >= heap->unit_granules)
+        unit->large = keep >= heap->unit_granules ? keep : 0;
+    heap->used_granules -= granules - keep;
+    for (uint64_t from = start + keep; from < start + granules;) {
+        uint32_t index = (uint32_t)(from / heap->unit_granules);
+        uint64_t end = ((uint64_t)index + 1) * heap->unit_granules;
+
+        if (end > start + granules)
+            end = start + granules;
+        unit_give(heap, index, (uint32_t)(from % heap->unit_granules),
+                  (uint32_t)(end - (uint64_t)index * heap->unit_granules));
+        from = end;
+    }
+}
+
+void heap_seal(struct heap *heap, const struct heap_span *span)
+{
+    uint64_t start = span->offset / heap->granularity;
+
+    bit_set(heap->units[start / heap->unit_granules].sealed, (uint32_t)(start % heap->unit_granules));
+}
+
+void heap_clear(struct heap *heap)
+{
+    for (uint32_t index = 0; index < heap->units_grown; index++) {
+        struct unit *unit = &heap->units[index];
+
+        if (!bit_get(heap->taken, index))
+            continue;
+        for (uint32_t word = 0; word < UNIT_WORDS; word++)
+            unit->stale[word] |= unit->used[word];
+        memset(unit->used, 0, sizeof unit->used);
+        memset(unit->start, 0, sizeof unit->start);
+        memset(unit->sealed, 0, sizeof unit->sealed);
+        unit->head = 0;
+        unit->large = 0;
+        unit_close(heap, index);
+    }
+    heap->spans = 0;
+    heap->used_granules = 0;
+}
+
+void heap_set_grown(struct heap *heap, uint64_t bytes)
+{
+    uint32_t units = (uint32_t)(bytes / BLOCK_BYTES);
+
+    assert(bytes % BLOCK_BYTES == 0 && units <= heap->units_max && bytes >= heap_end_bytes(heap));
+    /* What lies beyond is given back, and will be fresh memory when it is there again. */
+    if (units < heap->units_grown)
+        memset(&heap->units[units], 0, (heap->units_grown - units) * sizeof(struct unit));
+    heap->units_grown = units;
+}
+
+uint64_t heap_grown_bytes(const struct heap *heap)
+{
+    return (uint64_t)heap->units_grown * BLOCK_BYTES;
+}
+
+uint64_t heap_end_bytes(const struct heap *heap)
+{
+    uint32_t last;
+
+    if (heap->units_grown == 0)
+        return 0;
+    last = bit_last(heap->taken, heap->units_grown - 1);
+    return last == NO_BIT ? 0 : ((uint64_t)last + 1) * BLOCK_BYTES;
+}
+
+uint64_t heap_used_bytes(const struct heap *heap)
+{
+    return heap->used_granules * heap->granularity;
+}
+
+uint64_t heap_overhead_bytes(const struct heap *heap)
+{
+    return heap->units_grown * sizeof(struct unit) + heap->mapped_bytes -
+           heap->units_max * sizeof(struct unit);
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The allocator: which granules of an arena belong to which span.
+ *
+ * It is the only authority, and it keeps nothing inside the arena. The arena is cut
+ * into units of BLOCK_BYTES; a unit that holds spans is a block. Per unit there are
+ * four bitmaps, one bit a granule:
+ *
+ *   used    the granule belongs to a span, or is the unit's leading trap granule
+ *   start   a span (or the leading trap granule) starts here
+ *   sealed  set at the start of a sealed span
+ *   stale   the granule held code since the system gave us its memory
+ *
+ * Invariants:
+ * - Granule 0 of a block never belongs to a span, except in the second and later
+ *   units of a large span, one that does not fit a unit. A large span starts at granule 1
+ *   of its first unit and fills every unit but the last, whose rest is
+ *   allocated from like that of any other block. So no search leaves a unit.
+ * - A block with a free run is linked in the bin of its longest one. Finding room
+ *   looks at bins (a bitmap) and then at one unit's bitmap: its cost depends neither on
+ *   the number of live spans, nor on that of blocks.
+ * - A unit without a span is nobody's: it is taken again lowest first, so that the end
+ *   of the arena empties and can be given back.
+ *
+ * Allocation is in two steps: heap_place() finds room and changes nothing, the caller
+ * charges and grows what that room needs, heap_take() takes it and can't fail.
+ */
+#ifndef DAEMON_HEAP_H
+#define DAEMON_HEAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct unit;
+
+struct heap {
+    struct unit *units;
+    uint64_t *taken;     /* a bit a unit: it is part of a block */
+    uint32_t *bins;      /* by longest free run: first unit + 1, or 0 */
+    uint64_t *bins_used; /* a bit a bin */
+    size_t mapped_bytes;
+
+    uint32_t granularity;
+    uint32_t unit_granules;
+    uint32_t units_max;
+    uint32_t units_grown;   /* units that have memory */
+    uint32_t first_untaken; /* no unit below is untaken */
+    uint32_t blocks;
+    uint32_t spans;
+    uint64_t used_granules;
+};
+
+struct heap_span {
+    uint64_t offset; /* bytes */
+    uint64_t bytes;
+    bool clean;
+    bool sealed;
+};
+
+struct placement {
+    uint64_t granule;
+    uint64_t granules;
+    uint64_t grown_bytes;  /* the arena must have memory up to here */
+    uint32_t longest_left; /* small spans: the unit's longest free run afterwards */
+};
+
+/* arena_bytes is a multiple of BLOCK_BYTES. Returns 0 or -ENOMEM. */
+int heap_init(struct heap *heap, uint64_t arena_bytes, uint32_t granularity);
+void heap_deinit(struct heap *heap);
+
+/* The largest span that an empty heap of that size can hold. */
+uint64_t heap_span_max_bytes(uint64_t arena_bytes, uint32_t granularity);
+
+/* Room for `bytes` (1 to heap_span_max_bytes()); false if there is none. */
+bool heap_place(const struct heap *heap, uint64_t bytes, struct placement *placement);
+/* Takes the place found last; nothing may have changed the heap in between, but its growth. */
+struct heap_span heap_take(struct heap *heap, const struct placement *placement);
+
+/* The span that starts at `offset`, or the one that `offset` lies in. False: there is none. */
+bool heap_find(const struct heap *heap, uint64_t offset, struct heap_span *span);
+bool heap_find_around(const struct heap *heap, uint64_t offset, struct heap_span *span);
+
+/* `span` is one that heap_find() found. Cuts it to `bytes`, rounded up; 0 removes it. */
+void heap_cut(struct heap *heap, const struct heap_span *span, uint64_t bytes);
+void heap_seal(struct heap *heap, const struct heap_span *span);
+void heap_clear(struct heap *heap);
+
+/* The arena has memory up to `bytes`; when that shrinks, what lies beyond must be without spans. */
+void heap_set_grown(struct heap *heap, uint64_t bytes);
+uint64_t heap_grown_bytes(const struct heap *heap);
+/* The end of the last block: beyond it all memory is free. */
+uint64_t heap_end_bytes(const struct heap *heap);
+
+uint64_t heap_used_bytes(const struct heap *heap);
+/* Memory that the heap itself takes, at most, for as many units as the arena has memory for. */
+uint64_t heap_overhead_bytes(const struct heap *heap);
+
+#endif

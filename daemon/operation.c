@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/operation.h"
+
+#include <inttypes.h>
+
+static void tell_span(struct result *result, const struct heap_span *span)
+{
+    result->has_span = true;
+    result->offset = span->offset;
+    result->size = span->bytes;
+    result->flags = (span->clean ? SPAN_ICACHE_CLEAN : 0) | (span->sealed ? SPAN_SEALED : 0);
+}
+
+static enum status find_span(const struct session *session, const struct request *request,
+                             struct heap_span *span, struct result *result)
+{
+    if (!heap_find(&session->heap, request->span, span))
+        return result_refuse(result, STATUS_NO_SPAN, "span", "no live span starts at 0x%" PRIx64,
+                             request->span);
+    return STATUS_OK;
+}
+
+/* The same for an operation that changes [at, at + bytes) of it. */
+static enum status find_writable(const struct session *session, const struct request *request, uint64_t bytes,
+                                 struct heap_span *span, struct result *result)
+{
+    if (find_span(session, request, span, result) != STATUS_OK)
+        return result->status;
+    if (span->sealed)
+        return result_refuse(result, STATUS_SEALED, "span",
+                             "the span at 0x%" PRIx64 " is sealed until its release", request->span);
+    if (bytes > span->bytes || request->at > span->bytes - bytes)
+        return result_refuse(result, STATUS_OUT_OF_RANGE, "at",
+                             "%" PRIu64 " bytes at 0x%" PRIx64 " of a span of %" PRIu64, bytes, request->at,
+                             span->bytes);
+    return STATUS_OK;
+}
+
+/* Gives the span's bytes from `keep` on back: trap-filled before anyone can get them. */
+static void cut(struct session *session, const struct heap_span *span, uint64_t keep)
+{
+    uint32_t blocks = session->heap.blocks;
+    uint64_t granularity = session->shape.granularity;
+
+    keep = (keep + granularity - 1) / granularity * granularity;
+    arena_fill(&session->arena, span->offset + keep, span->bytes - keep);
+    heap_cut(&session->heap, span, keep);
+    if (session->heap.blocks < blocks)
+        session_trim(session, session->immediate_release ? 0 : SESSION_RESERVE_BYTES);
+}
+
+static enum status run_alloc(struct session *session, const struct request *request, struct result *result)
+{
+    struct placement placement;
+    struct heap_span span;
+
+    if (session->heap.spans >= session->span_max)
+        return result_refuse(result, STATUS_QUOTA_SPANS, "", "the session holds its %" PRIu32 " spans",
+                             session->span_max);
+    if (!heap_place(&session->heap, request->size, &placement))
+        return result_refuse(result, STATUS_ARENA_FULL, "size",
+                             "no free run of %" PRIu64 " bytes in an arena of %" PRIu64 " with %" PRIu64
+                             " used",
+                             request->size, session->shape.arena_bytes, heap_used_bytes(&session->heap));
+    if (session_grow(session, placement.grown_bytes, result) != STATUS_OK)
+        return result->status;
+    span = heap_take(&session->heap, &placement);
+    tell_span(result, &span);
+    return STATUS_OK;
+}
+
+static enum status run_release(struct session *session, const struct request *request, struct result *result)
+{
+    struct heap_span span;
+
+    if (find_span(session, request, &span, result) == STATUS_OK)
+        cut(session, &span, 0);
+    return result->status;
+}
+
+static enum status run_shrink(struct session *session, const struct request *request, struct result *result)
+{
+    struct heap_span span;
+
+    if (find_writable(session, request, 0, &span, result) != STATUS_OK)
+        return result->status;
+    if (request->size > span.bytes)
+        return result_refuse(result, STATUS_INVALID, "size",
+                             "%" PRIu64 " bytes: the span has %" PRIu64 ", and shrinking never grows one",
+                             request->size, span.bytes);
+    cut(session, &span, request->size);
+    (void)heap_find(&session->heap, request->span, &span);
+    tell_span(result, &span);
+    return STATUS_OK;
+}
+
+static enum status run_query(struct session *session, const struct request *request, struct result *result)
+{
+    struct heap_span span;
+
+    if (!heap_find_around(&session->heap, request->span, &span))
+        return result_refuse(result, STATUS_NO_SPAN, "offset", "0x%" PRIx64 " lies in no live span",
+                             request->span);
+    tell_span(result, &span);
+    return STATUS_OK;
+}
+
+static enum status run_write(struct session *session, const struct request *request, struct result *result)
+{
+    struct heap_span span;
+
+    if (find_writable(session, request, request->data_bytes, &span, result) == STATUS_OK)
+        arena_write(&session->arena, span.offset + request->at, request->data, request->data_bytes);
+    return result->status;
+}
+
+static enum status run_patch(struct session *session, const struct request *request, struct result *result)
+{
+    struct heap_span span;
+
+    if (find_writable(session, request, request->width, &span, result) != STATUS_OK)
+        return result->status;
+    result->found = arena_patch(&session->arena, span.offset + request->at, request->width, request->expected,
+                                request->desired);
+    if (result->found != request->expected)
+        return result_refuse(result, STATUS_MISMATCH, "expected", "found 0x%" PRIx64 ", not 0x%" PRIx64,
+                             result->found, request->expected);
+    return STATUS_OK;
+}
+
+static enum status run_seal(struct session *session, const struct request *request, struct result *result)
+{
+    struct heap_span span;
+
+    if (find_span(session, request, &span, result) != STATUS_OK)
+        return result->status;
+    heap_seal(&session->heap, &span);
+    span.sealed = true;
+    tell_span(result, &span);
+    return STATUS_OK;
+}
+
+static enum status run_reset(struct session *session, const struct request *request, struct result *result)
+{
+    (void)result;
+    heap_clear(&session->heap);
+    if (request->kind == RESET_HARD)
+        session_trim(session, 0);
+    arena_fill(&session->arena, 0, session->arena.grown_bytes);
+    return STATUS_OK;
+}
+
+static enum status run_statistics(struct session *session, const struct request *request,
+                                  struct result *result)
+{
+    (void)request;
+    result->has_usage = true;
+    result->usage = (struct usage){
+        .blocks = session->heap.blocks,
+        .spans = session->heap.spans,
+        .used_bytes = heap_used_bytes(&session->heap),
+        .reserved_bytes = session->arena.grown_bytes,
+        .overhead_bytes = sizeof *session + heap_overhead_bytes(&session->heap),
+        .reserved_peak_bytes = session->reserved_peak_bytes,
+    };
+    return STATUS_OK;
+}
+
+enum status operation_run(struct session *session, const struct request *request, struct result *result)
+{
+    static enum status (*const run[OPERATION_COUNT])(struct session *, const struct request *,
+                                                     struct result *) = {
+        [OPERATION_ALLOC] = run_alloc,
+        [OPERATION_RELEASE] = run_release,
+        [OPERATION_SHRINK] = run_shrink,
+        [OPERATION_QUERY] = run_query,
+        [OPERATION_WRITE] = run_write,
+        [OPERATION_PATCH] = run_patch,
+        [OPERATION_SEAL] = run_seal,
+        [OPERATION_RESET] = run_reset,
+        [OPERATION_STATISTICS] = run_statistics,
+    };
+
+    result_init(result);
+    if (request_validate(request, &session->shape, result) != STATUS_OK)
+        return result->status;
+    return run[request->operation](session, request, result);
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/process.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include "daemon/log.h"
+
+/* In Linux's headers since 6.3. */
+#ifndef PR_SET_MDWE
+#define PR_SET_MDWE 65
+#define PR_MDWE_REFUSE_EXEC_GAIN 1
+#endif
+
+/* A session's socket, pidfd, arena and, in direct mode, the arena's second descriptor. */
+#define FDS_PER_SESSION 4u
+/* Standard streams, listeners, libuv's own, and what is open for a moment. */
+#define FDS_OTHER 64u
+
+void process_harden(void)
+{
+    const struct rlimit no_core = {0, 0};
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        log_line(LOG_WARNING, "no_new_privs: %s", strerror(errno));
+    /* EINVAL: before Linux 6.3. EPERM: set already, with other flags. */
+    if (prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) != 0 && errno != EINVAL && errno != EPERM)
+        log_line(LOG_WARNING, "memory-deny-write-execute: %s", strerror(errno));
+    (void)setrlimit(RLIMIT_CORE, &no_core);
+#ifndef __SANITIZE_ADDRESS__ /* its leak checker is a ptracer */
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
+        log_line(LOG_WARNING, "dumpable: %s", strerror(errno));
+#endif
+}
+
+uint32_t process_allow_sessions(uint32_t sessions)
+{
+    rlim_t wanted = (rlim_t)sessions * FDS_PER_SESSION + FDS_OTHER;
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return sessions;
+    if (limit.rlim_cur < wanted) {
+        limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+            log_line(LOG_WARNING, "RLIMIT_NOFILE: %s", strerror(errno));
+        (void)getrlimit(RLIMIT_NOFILE, &limit);
+    }
+    if (limit.rlim_cur >= wanted)
+        return sessions;
+    sessions = limit.rlim_cur > FDS_OTHER ? (uint32_t)((limit.rlim_cur - FDS_OTHER) / FDS_PER_SESSION) : 0;
+    log_line(LOG_WARNING, "descriptors for %u sessions only: raise LimitNOFILE= (RLIMIT_NOFILE) to %llu",
+             (unsigned)sessions, (unsigned long long)wanted);
+    return sessions;
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/server.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "daemon/log.h"
+
+/* Connections accepted per turn of the loop, so that a flood of them does not starve who is served. */
+#define ACCEPTS_MAX 16
+#define RETRY_MS 100
+
+static void server_stop(struct server *server)
+{
+    if (server->stopping)
+        return;
+    server->stopping = true;
+    (void)sd_notify(0, "STOPPING=1");
+    while (server->connections != NULL)
+        connection_end(server->connections, STATUS_STOPPING, "the daemon stops");
+    for (unsigned i = 0; i < server->listeners_count; i++) {
+        uv_close((uv_handle_t *)&server->listeners[i].poll, NULL);
+        uv_close((uv_handle_t *)&server->listeners[i].retry, NULL);
+        (void)close(server->listeners[i].fd);
+    }
+    for (unsigned i = 0; i < server->signals_count; i++)
+        uv_close((uv_handle_t *)&server->signals[i], NULL);
+    if (server->has_watchdog)
+        uv_close((uv_handle_t *)&server->watchdog, NULL);
+}
+
+void server_connection_ended(struct server *server)
+{
+    if (server->ends_when_idle && server->connections == NULL)
+        server_stop(server);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    log_line(LOG_NOTICE, "stopping: signal %d", number);
+    server_stop(handle->data);
+}
+
+static void on_watchdog(uv_timer_t *timer)
+{
+    (void)timer;
+    (void)sd_notify(0, "WATCHDOG=1");
+}
+
+static int start_signals(struct server *server)
+{
+    static const int numbers[] = {SIGTERM, SIGINT};
+
+    for (unsigned i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        int error = uv_signal_init(&server->loop, &server->signals[i]);
+
+        if (error != 0)
+            return error;
+        server->signals_count++;
+        server->signals[i].data = server;
+        error = uv_signal_start(&server->signals[i], on_signal, numbers[i]);
+        if (error != 0)
+            return error;
+    }
+    return 0;
+}
+
+static int start_watchdog(struct server *server)
+{
+    uint64_t period_us = 0;
+    int enabled = sd_watchdog_enabled(0, &period_us);
+    uint64_t period_ms = period_us / 1000 / 2;
+
+    if (enabled <= 0)
+        return enabled;
+    (void)uv_timer_init(&server->loop, &server->watchdog);
+    server->has_watchdog = true;
+    return uv_timer_start(&server->watchdog, on_watchdog, period_ms, period_ms);
+}
+
+int server_init(struct server *server, const struct config *config)
+{
+    int error;
+
+    memset(server, 0, offsetof(struct server, in));
+    server->config = config;
+    error = uv_loop_init(&server->loop);
+    if (error != 0)
+        return error;
+    error = start_signals(server);
+    if (error == 0)
+        error = start_watchdog(server);
+    if (error != 0)
+        server_deinit(server);
+    return error;
+}
+
+void server_deinit(struct server *server)
+{
+    int error;
+
+    server_stop(server);
+    (void)uv_run(&server->loop, UV_RUN_DEFAULT); /* lets the closed handles go */
+    error = uv_loop_close(&server->loop);
+    assert(error == 0 && server->quota.accounts == NULL);
+    (void)error;
+}
+
+/* ---- Accepting ------------------------------------------------------------------------- */
+
+static void on_connect(uv_poll_t *handle, int status, int events);
+
+static void on_retry(uv_timer_t *timer)
+{
+    struct listener *listener = timer->data;
+
+    (void)uv_poll_start(&listener->poll, UV_READABLE, on_connect);
+}
+
+static void on_connect(uv_poll_t *handle, int status, int events)
+{
+    struct listener *listener = handle->data;
+
+    (void)status, (void)events;
+    for (int i = 0; i < ACCEPTS_MAX; i++) {
+        int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+        if (fd >= 0) {
+            connection_accept(listener->server, fd);
+            continue;
+        }
+        if (errno == EAGAIN)
+            return;
+        if (errno == EINTR || errno == ECONNABORTED)
+            continue;
+        /* Out of descriptors or memory: who waits will be there later too. */
+        log_client(LOG_ERROR, "accept: %s; trying again in %d ms", strerror(errno), RETRY_MS);
+        (void)uv_poll_stop(&listener->poll);
+        (void)uv_timer_start(&listener->retry, on_retry, RETRY_MS, 0);
+        return;
+    }
+}
+
+int server_listen(struct server *server, int fd)
+{
+    struct listener *listener = &server->listeners[server->listeners_count];
+    int error;
+
+    if (server->listeners_count == SERVER_LISTENERS_MAX)
+        return -E2BIG;
+    *listener = (struct listener){.server = server, .fd = fd};
+    error = uv_poll_init(&server->loop, &listener->poll, fd);
+    if (error != 0)
+        return error;
+    (void)uv_timer_init(&server->loop, &listener->retry);
+    listener->poll.data = listener;
+    listener->retry.data = listener;
+    server->listeners_count++;
+    return uv_poll_start(&listener->poll, UV_READABLE, on_connect);
+}
+
+void server_serve_only(struct server *server, int fd)
+{
+    server->ends_when_idle = true;
+    connection_accept(server, fd);
+    server_connection_ended(server);
+}
+
+int server_run(struct server *server)
+{
+    int error = sd_notify(0, "READY=1");
+
+    if (error < 0)
+        return error;
+    (void)uv_run(&server->loop, UV_RUN_DEFAULT);
+    return 0;
+}

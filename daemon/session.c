@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/session.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/log.h"
+
+static enum status grant_arena_bytes(const struct config *config, const struct hello *hello, uint64_t *bytes,
+                                     struct result *result)
+{
+    *bytes = hello->arena_bytes == 0 ? config->arena_bytes : hello->arena_bytes;
+    if (*bytes > config->arena_max_bytes)
+        return result_refuse(result, STATUS_TOO_LARGE, "arena_bytes",
+                             "%" PRIu64 " bytes; the policy allows %" PRIu64, *bytes,
+                             config->arena_max_bytes);
+    *bytes = (*bytes + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES;
+    return STATUS_OK;
+}
+
+static enum status grant_kind(const struct config *config, const struct peer *peer, const struct hello *hello,
+                              enum arena_kind *kind, struct result *result)
+{
+    if (!config->write_through)
+        return result_refuse(result, STATUS_REFUSED, "", "the policy grants no code memory to uid %u",
+                             (unsigned)peer->uid);
+    if (hello->write_mode == WRITE_DIRECT && !config->write_direct)
+        return result_refuse(result, STATUS_REFUSED, "write_mode",
+                             "the policy does not let uid %u write directly; ask for through, or any",
+                             (unsigned)peer->uid);
+    if (hello->write_mode != WRITE_THROUGH && config->write_direct)
+        *kind = ARENA_DIRECT;
+    else if (peer->uid == 0 || peer->uid == geteuid())
+        *kind = ARENA_SEALED;
+    else
+        *kind = ARENA_THROUGH;
+    return STATUS_OK;
+}
+
+struct session *session_new(uint64_t id, const struct config *config, const struct peer *peer,
+                            struct account *account, const struct hello *hello, struct welcome *welcome,
+                            struct result *result)
+{
+    struct session *session;
+    enum arena_kind kind = ARENA_THROUGH;
+    uint64_t arena_bytes;
+    int error;
+
+    if (grant_kind(config, peer, hello, &kind, result) != STATUS_OK ||
+        grant_arena_bytes(config, hello, &arena_bytes, result) != STATUS_OK)
+        return NULL;
+
+    session = calloc(1, sizeof *session);
+    if (session == NULL)
+        goto no_memory;
+    session->id = id;
+    session->shape = (struct shape){
+        .arena_bytes = arena_bytes,
+        .span_max_bytes = heap_span_max_bytes(arena_bytes, hello->granularity),
+        .granularity = hello->granularity,
+    };
+    session->bytes_max = config->bytes_max;
+    session->span_max = config->span_max;
+    session->immediate_release = (hello->features & FEATURE_IMMEDIATE_RELEASE) != 0;
+    charge_init(&session->bytes, account, QUOTA_BYTES);
+    error = arena_init(&session->arena, kind, arena_bytes, hello->fill_pattern);
+    if (error != 0) {
+        log_client(LOG_ERROR, "no arena for uid %u: %s", (unsigned)peer->uid, strerror(-error));
+        free(session);
+        goto no_memory;
+    }
+    error = heap_init(&session->heap, arena_bytes, hello->granularity);
+    if (error != 0) {
+        log_client(LOG_ERROR, "no heap for uid %u: %s", (unsigned)peer->uid, strerror(-error));
+        (void)session_free(session);
+        goto no_memory;
+    }
+
+    *welcome = (struct welcome){
+        .version = PROTOCOL_VERSION,
+        .features = hello->features & FEATURE_IMMEDIATE_RELEASE,
+        .session = id,
+        .write_mode = kind == ARENA_DIRECT ? WRITE_DIRECT : WRITE_THROUGH,
+        .arena_bytes = arena_bytes,
+        .granularity = hello->granularity,
+        .fill_pattern = hello->fill_pattern,
+        .sealed = kind == ARENA_SEALED,
+        .span_max_bytes = session->shape.span_max_bytes,
+        .spans_max = session->span_max,
+        .record_max_bytes = RECORD_MAX_BYTES,
+        .write_max_bytes = WRITE_MAX_BYTES,
+        .operations_max = OPERATIONS_MAX,
+    };
+    (void)snprintf(welcome->daemon, sizeof welcome->daemon, "jitbrokerd " JITBROKER_VERSION);
+    return session;
+
+no_memory:
+    (void)result_refuse(result, STATUS_NO_MEMORY, "",
+                        "the daemon has no memory or descriptors for a session");
+    return NULL;
+}
+
+struct session *session_free(struct session *session)
+{
+    if (session == NULL)
+        return NULL;
+    heap_deinit(&session->heap);
+    arena_deinit(&session->arena);
+    charge_deinit(&session->bytes);
+    free(session);
+    return NULL;
+}
+
+enum status session_grow(struct session *session, uint64_t bytes, struct result *result)
+{
+    uint64_t before = session->bytes.amount;
+    int error;
+
+    if (bytes <= session->arena.grown_bytes)
+        return STATUS_OK;
+    if (!charge_set(&session->bytes, bytes, session->bytes_max))
+        return result_refuse(result, STATUS_QUOTA_BYTES, "size",
+                             "uid %u would hold more than its %" PRIu64 " bytes of code memory",
+                             (unsigned)session->bytes.account->uid, session->bytes_max);
+    error = arena_grow(&session->arena, bytes);
+    if (error != 0) {
+        (void)charge_set(&session->bytes, before, session->bytes_max);
+        log_client(LOG_ERROR, "session %" PRIu64 ": the arena can't grow to %" PRIu64 " bytes: %s",
+                   session->id, bytes, strerror(-error));
+        return result_refuse(result, STATUS_NO_MEMORY, "size",
+                             "the daemon could not get %" PRIu64 " bytes more", bytes - before);
+    }
+    heap_set_grown(&session->heap, bytes);
+    if (bytes > session->reserved_peak_bytes)
+        session->reserved_peak_bytes = bytes;
+    return STATUS_OK;
+}
+
+void session_trim(struct session *session, uint64_t keep_bytes)
+{
+    uint64_t bytes = heap_end_bytes(&session->heap) + keep_bytes;
+
+    if (bytes >= session->arena.grown_bytes || !arena_trim(&session->arena, bytes))
+        return;
+    heap_set_grown(&session->heap, bytes);
+    (void)charge_set(&session->bytes, bytes, session->bytes_max);
+}

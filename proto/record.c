@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+#include "proto/record.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+union control {
+    char bytes[CMSG_SPACE(sizeof(int) * RECORD_FDS_MAX)];
+    struct cmsghdr align;
+};
+
+static void collect_fds(struct msghdr *message, struct record *record)
+{
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part != NULL; part = CMSG_NXTHDR(message, part)) {
+        size_t count;
+
+        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
+            continue;
+        count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < count; i++) {
+            int fd;
+
+            memcpy(&fd, CMSG_DATA(part) + i * sizeof fd, sizeof fd);
+            if (record->fds_count < RECORD_FDS_MAX)
+                record->fds[record->fds_count++] = fd;
+            else
+                (void)close(fd);
+        }
+    }
+}
+
+int record_recv(int socket, bool wait, void *buffer, size_t buffer_bytes, unsigned fds_max, struct record *record)
+{
+    union control control;
+    struct iovec data = {.iov_base = buffer, .iov_len = buffer_bytes};
+    struct msghdr message = {
+        .msg_iov = &data,
+        .msg_iovlen = 1,
+        .msg_control = fds_max > 0 ? control.bytes : NULL,
+        .msg_controllen = fds_max > 0 ? CMSG_SPACE(sizeof(int) * fds_max) : 0,
+    };
+    ssize_t got;
+    int flaw = RECORD_WHOLE;
+
+    assert(fds_max <= RECORD_FDS_MAX);
+    record->fds_count = 0;
+    do {
+        got = recvmsg(socket, &message, (wait ? 0 : MSG_DONTWAIT) | MSG_CMSG_CLOEXEC);
+    } while (got < 0 && errno == EINTR && !wait);
+    if (got < 0)
+        return -errno;
+
+    collect_fds(&message, record);
+    record->bytes = (size_t)got;
+    /* CMSG_SPACE pads, so one descriptor more than asked for can fit. */
+    if ((message.msg_flags & MSG_CTRUNC) != 0 || record->fds_count > fds_max)
+        flaw = RECORD_E_FDS;
+    else if ((message.msg_flags & MSG_TRUNC) != 0)
+        flaw = RECORD_E_OVERSIZED;
+    else if (got == 0)
+        flaw = RECORD_E_END;
+    if (flaw != RECORD_WHOLE) {
+        while (record->fds_count > 0)
+            (void)close(record->fds[--record->fds_count]);
+    }
+    return flaw;
+}
+
+int record_send(int socket, bool wait, const void *data, size_t bytes, const int *fds, unsigned fds_count)
+{
+    union control control;
+    struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = bytes};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    ssize_t sent;
+
+    assert(fds_count <= RECORD_FDS_MAX);
+    if (fds_count > 0) {
+        struct cmsghdr *rights;
+
+        memset(&control, 0, sizeof control);
+        message.msg_control = control.bytes;
+        message.msg_controllen = CMSG_SPACE(sizeof(int) * fds_count);
+        rights = CMSG_FIRSTHDR(&message);
+        rights->cmsg_level = SOL_SOCKET;
+        rights->cmsg_type = SCM_RIGHTS;
+        rights->cmsg_len = CMSG_LEN(sizeof(int) * fds_count);
+        memcpy(CMSG_DATA(rights), fds, sizeof(int) * fds_count);
+    }
+    do {
+        sent = sendmsg(socket, &message, (wait ? 0 : MSG_DONTWAIT) | MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR && !wait);
+    return sent < 0 ? -errno : 0;
+}

@@ -1,0 +1,135 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# The installed project under a real, booted systemd (Debian 12, in systemd-nspawn).
+#   container.sh BUILD_DIR
+# Needs root. The base system is made once, with the network, and kept in
+# $JITBROKER_CONTAINER_CACHE (/var/tmp/jitbroker-container); everything else is
+# temporary. What is tried inside: container-inside.sh, which ends the container with
+# its own exit status.
+set -eu
+
+suite=bookworm
+packages=systemd,systemd-sysv,libprotobuf-c1,libuv1,libsystemd0,libinih1,libseccomp2,libpcap0.8
+time_limit_s=240
+
+build=$(cd "$1" && pwd)
+here=$(cd "$(dirname "$0")" && pwd)
+cache=${JITBROKER_CONTAINER_CACHE:-/var/tmp/jitbroker-container}
+mirror=${JITBROKER_CONTAINER_MIRROR:-http://deb.debian.org/debian}
+
+skip() { echo "SKIP: $*"; exit 77; }
+
+[ "$(id -u)" -eq 0 ] || skip "needs root"
+command -v systemd-nspawn >/dev/null || skip "systemd-nspawn is not installed (systemd-container)"
+cgroups=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/self/mounts)
+[ -n "$cgroups" ] || skip "no cgroup2 is mounted"
+
+# The base system; whoever comes second waits for whoever makes it.
+mkdir -p "$cache"
+exec 9>"$cache/lock"
+flock 9
+if [ ! -d "$cache/$suite" ]; then
+    command -v debootstrap >/dev/null || skip "debootstrap is not installed, and $cache is empty"
+    echo "making a base system in $cache (once)"
+    rm -rf "$cache/$suite.partial"
+    if ! debootstrap --variant=minbase --include=$packages $suite "$cache/$suite.partial" \
+        "$mirror" >"$cache/debootstrap.log" 2>&1; then
+        rm -rf "$cache/$suite.partial"
+        skip "debootstrap failed: $(tail -n 1 "$cache/debootstrap.log")"
+    fi
+    rm -rf "$cache/$suite.partial/var/cache/apt" "$cache/$suite.partial/var/lib/apt/lists"
+    mv "$cache/$suite.partial" "$cache/$suite"
+fi
+flock -u 9
+exec 9>&-
+
+scratch=$(mktemp -d)
+machine=jitbroker-test-$$
+cgroup=$cgroups/$machine
+container=
+clean_up() {
+    # timeout(1) passes SIGTERM on to nspawn, which powers off. Whatever happens, nothing
+    # in the cgroup outlives this script.
+    if [ -n "$container" ]; then
+        kill -TERM "$container" 2>/dev/null || :
+        wait "$container" 2>/dev/null || :
+    fi
+    [ ! -e "$cgroup/cgroup.kill" ] || echo 1 >"$cgroup/cgroup.kill"
+    # The kernel empties a cgroup a moment after its last process has gone.
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        [ -d "$cgroup" ] || break
+        find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null || :
+        [ ! -d "$cgroup" ] || sleep 0.2
+    done
+    # nspawn leaves these where /run is no tmpfs.
+    rmdir "/run/systemd/nspawn/propagate/$machine" 2>/dev/null || :
+    rm -rf --one-file-system "$scratch"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM HUP
+
+# This project on top of it, as a package would put it there.
+root=$scratch/root
+cp -a --reflink=auto "$cache/$suite" "$root"
+DESTDIR=$root cmake --install "$build" >"$scratch/install.log" ||
+    { cat "$scratch/install.log"; exit 1; }
+chroot "$root" ldconfig
+mkdir -p "$root/jitbroker-test"
+cp "$here/container-inside.sh" "$root/jitbroker-test/inside.sh"
+# Programs that are built, but not installed: a worker and what makes its input.
+for program in pcapjit mkcapture; do
+    find "$build" -type f -name "$program" -perm -u+x \
+        -exec cp {} "$root/jitbroker-test/" \;
+done
+cat >"$root/etc/systemd/system/jitbroker-test.service" <<'UNIT'
+[Unit]
+Description=The test
+Wants=sockets.target
+After=sockets.target systemd-user-sessions.service
+SuccessAction=exit
+FailureAction=exit
+
+[Service]
+Type=oneshot
+ExecStart=/bin/sh /jitbroker-test/inside.sh
+StandardOutput=append:/jitbroker-test/log
+StandardError=inherit
+TimeoutStartSec=200s
+UNIT
+mkdir -p "$root/etc/systemd/system/multi-user.target.wants" \
+         "$root/etc/systemd/system/sockets.target.wants"
+ln -s ../jitbroker-test.service "$root/etc/systemd/system/multi-user.target.wants/"
+chroot "$root" systemctl --quiet enable jitbrokerd.socket
+for unit in apt-daily.timer apt-daily-upgrade.timer console-getty.service; do
+    ln -sf /dev/null "$root/etc/systemd/system/$unit"
+done
+
+# Neither machined nor a service manager is needed out here, only a cgroup of our own:
+# nspawn makes one for its payload next to itself. Its own system call filter would hide
+# Landlock from the workers.
+mkdir "$cgroup" || skip "no cgroup can be made in $cgroups"
+(
+    echo 0 >"$cgroup/cgroup.procs"
+    export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
+    exec timeout -k 10 $time_limit_s systemd-nspawn --quiet --directory="$root" \
+        --machine=$machine --register=no --keep-unit --private-network \
+        --system-call-filter="landlock_create_ruleset landlock_add_rule landlock_restrict_self" \
+        --link-journal=no --resolv-conf=off --timezone=off --console=read-only --boot
+) </dev/null >"$scratch/console" 2>&1 &
+container=$!
+status=0
+wait "$container" || status=$?
+container=
+
+if [ ! -s "$root/jitbroker-test/log" ]; then
+    if grep -q 'systemd .* running in system mode' "$scratch/console"; then
+        tail -n 20 "$scratch/console"
+        echo "FAIL: the container booted, but the test did not start (status $status)"
+        exit 1
+    fi
+    skip "systemd-nspawn can't boot here: $(tail -n 3 "$scratch/console" | tr '\n' ' ')"
+fi
+cat "$root/jitbroker-test/log"
+[ $status -ne 124 ] && [ $status -ne 137 ] || echo "FAIL: not done in $time_limit_s s"
+exit $status

@@ -1,0 +1,109 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# The units are free of mistakes, and no less hardened than is said of them.
+#   units.sh SOURCE_DIR CONFIGURED_DIR DAEMON
+# Works on copies whose ExecStart= is the daemon in the build tree.
+set -eu
+
+# The exposure, times ten, that is promised. The daemon's 0.4 is: it uses AF_UNIX
+# (0.1), has no root directory of its own (0.1), sees peers' uids (PrivateUsers=no,
+# 0.2), and the char-rtc that ProtectClock= itself allows (0.1), rounded. A user's
+# unit has no figure: the reckoning takes it for a service of root's.
+daemon_exposure_max=4
+worker_exposure_max=2
+
+source=$(cd "$1" && pwd)
+configured=$(cd "$2" && pwd)
+daemon=$3
+
+skip() { echo "SKIP: $*"; exit 77; }
+failures=0
+fail() { echo "FAIL: $*"; failures=$((failures + 1)); }
+
+command -v systemd-analyze >/dev/null || skip "systemd-analyze is not installed"
+systemd-analyze --help | grep -q -e --offline || skip "systemd-analyze has no --offline (before 250)"
+[ -x "$daemon" ] || skip "the daemon is not built: $daemon"
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+mkdir -p "$scratch/user" "$scratch/bin" "$scratch/run"
+chmod 700 "$scratch/run"
+export XDG_RUNTIME_DIR="$scratch/run"
+
+# The configured units, with the paths that exist here.
+printf '#!/bin/sh\n' >"$scratch/bin/worker"
+chmod 755 "$scratch/bin/worker"
+installed=$(sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' "$configured/jitbrokerd.service")
+workers=$(sed -n 's/^ExecStart=\(.*\)\/%i .*/\1/p' "$configured/jitworker@.service")
+for unit in jitbrokerd.service jitworker@.service user/jitbrokerd.service; do
+    sed -e "s|$installed|$daemon|g" -e "s|$workers|$scratch/bin|g" \
+        "$configured/$unit" >"$scratch/$unit"
+    ! grep -q '@[A-Z_]*@' "$scratch/$unit" || fail "$unit has a placeholder left"
+done
+cp "$source/jitbrokerd.socket" "$scratch/"
+cp "$source/user/jitbrokerd.socket" "$scratch/user/"
+
+# verify SCOPE UNIT...: no complaint, not even a warning. What it says of other
+# units on this machine is none of our business.
+verify() {
+    scope=$1
+    shift
+    status=0
+    systemd-analyze "$scope" --man=no --recursive-errors=no verify "$@" \
+        >"$scratch/output" 2>&1 || status=$?
+    if [ $status -ne 0 ] || [ -s "$scratch/output" ]; then
+        fail "systemd-analyze $scope verify (status $status):"
+        sed 's/^/  /' "$scratch/output"
+    else
+        echo "ok: verify $scope: nothing to say"
+    fi
+}
+(cd "$scratch" && ln -s jitworker@.service jitworker@worker.service)
+verify --system "$scratch/jitbrokerd.socket" "$scratch/jitbrokerd.service" \
+    "$scratch/jitworker@worker.service"
+verify --user "$scratch/user/jitbrokerd.socket" "$scratch/user/jitbrokerd.service"
+
+# exposure UNIT MAX
+exposure() {
+    if systemd-analyze security --no-pager --offline=true --threshold="$2" "$1" \
+        >"$scratch/output" 2>&1; then
+        echo "ok: $(grep -o 'Overall.*' "$scratch/output"), at most $2 tenths"
+    else
+        fail "${1#"$scratch"/}: exposure above $2 tenths:"
+        grep -v '^✓' "$scratch/output" | sed 's/^/  /; s/  *$//'
+    fi
+}
+exposure "$scratch/jitbrokerd.service" $daemon_exposure_max
+exposure "$scratch/jitworker@worker.service" $worker_exposure_max
+
+# What no figure shows: without these the broker or a worker's confinement breaks.
+for setting in MemoryDenyWriteExecute=yes PrivateUsers=no User=jitbroker; do
+    grep -qx "$setting" "$scratch/jitbrokerd.service" || fail "jitbrokerd.service lacks $setting"
+done
+grep -q '^SystemCallFilter=.*\bmemfd_create\b' "$scratch/jitbrokerd.service" ||
+    fail "jitbrokerd.service does not allow memfd_create"
+grep -q '^SystemCallFilter=~.*\bmemfd_create\b' "$scratch/jitworker@.service" ||
+    fail "jitworker@.service does not deny memfd_create"
+[ "$(grep '^SystemCallFilter=' "$scratch/jitbrokerd.service")" = \
+  "$(grep '^SystemCallFilter=' "$scratch/user/jitbrokerd.service")" ] ||
+    fail "the two daemons' system call filters differ"
+
+# Users and directories come out as meant.
+if command -v systemd-sysusers >/dev/null && command -v systemd-tmpfiles >/dev/null &&
+    [ "$(id -u)" -eq 0 ]; then
+    mkdir -p "$scratch/root/etc" "$scratch/root/run"
+    systemd-sysusers --root="$scratch/root" "$source/jitbroker.sysusers" >"$scratch/output" 2>&1 ||
+        fail "systemd-sysusers: $(cat "$scratch/output")"
+    grep -q '^jitbroker:.*:/:/usr/sbin/nologin$' "$scratch/root/etc/passwd" ||
+        fail "systemd-sysusers made no user jitbroker"
+    systemd-tmpfiles --root="$scratch/root" --create "$source/jitbroker.tmpfiles" \
+        >"$scratch/output" 2>&1 || fail "systemd-tmpfiles: $(cat "$scratch/output")"
+    [ "$(stat -c '%a %U' "$scratch/root/run/jitbroker")" = "755 root" ] ||
+        fail "systemd-tmpfiles made no /run/jitbroker, or not like this"
+    echo "ok: sysusers.d and tmpfiles.d"
+else
+    echo "not tried: sysusers.d and tmpfiles.d (needs root)"
+fi
+
+[ $failures -eq 0 ]
