@@ -5,14 +5,11 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/membarrier.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "client/call.h"
@@ -148,7 +145,6 @@ static struct jitc_client *client_allocate(void)
     }
     (void)pthread_mutex_init(&client->lock, NULL);
     client->socket = -1;
-    client->broker_pidfd = -1;
     return client;
 }
 
@@ -187,22 +183,6 @@ int jitc_adopt(jitc_client **client, int fd, const jitc_options *options)
     return client_new(client, fd, &all);
 }
 
-/* A private broker ends when its socket closes; one that does not is ended. */
-static void reap_broker(struct jitc_client *client)
-{
-    struct pollfd wait = {.fd = client->broker_pidfd, .events = POLLIN};
-
-    if (client->broker_pidfd < 0)
-        return;
-    while (poll(&wait, 1, (int)client->timeout_ms) < 0 && errno == EINTR)
-        continue;
-    if ((wait.revents & POLLIN) == 0)
-        (void)kill(client->broker, SIGKILL);
-    while (waitpid(client->broker, NULL, __WALL) < 0 && errno == EINTR)
-        continue;
-    (void)close(client->broker_pidfd);
-}
-
 jitc_client *jitc_close(jitc_client *client)
 {
     bool inherited;
@@ -214,13 +194,8 @@ jitc_client *jitc_close(jitc_client *client)
         (void)close(client->socket); /* a child's copy: its parent's stays open */
     if (client->map.rx != NULL)
         arena_map_deinit(&client->map, inherited);
-    if (inherited) {
-        if (client->broker_pidfd >= 0)
-            (void)close(client->broker_pidfd);
-    } else {
-        reap_broker(client);
+    if (!inherited) /* a child's copy may be held by a thread that it does not have */
         (void)pthread_mutex_destroy(&client->lock);
-    }
     free(client->records);
     free(client->pool.bytes);
     free(client);

@@ -8,7 +8,6 @@
 
 #include <pthread.h>
 #include <stdbool.h>
-#include <sys/types.h>
 
 #include "client/arena_map.h"
 #include "client/jitclient.h"
@@ -19,8 +18,6 @@ struct jitc_client {
     uint32_t timeout_ms;
     struct welcome welcome;
     struct arena_map map;
-    int broker_pidfd; /* of a private broker, else -1 */
-    pid_t broker;
     bool has_barrier; /* the kernel can make all threads see patched code */
 
     pthread_mutex_t lock;

@@ -145,10 +145,11 @@ JITC_API int jitc_connect(jitc_client **client, const jitc_options *options);
 JITC_API int jitc_adopt(jitc_client **client, int fd, const jitc_options *options);
 
 /*
- * Starts a private jitbrokerd as a child over a socketpair: no service needed.
- * The child ends when the client is closed, or when this process ends. It raises no
- * SIGCHLD and wait(2) for any child does not see it. It runs under this
- * process's uid: see SECURITY.md for what that is worth.
+ * Starts a private jitbrokerd over a socketpair: no service needed. It ends when
+ * the client is closed, or when this process ends. It is no child of this process: it
+ * raises no SIGCHLD and is not seen by wait(2). It runs under this process's uid: see
+ * SECURITY.md for what that is worth. JITC_WRITE_ANY means THROUGH here. Its stderr
+ * is this process's; it says nothing there but what keeps it from serving.
  * Errors as jitc_connect(); SYSTEM where the program can't be started.
  */
 JITC_API int jitc_spawn(jitc_client **client, const jitc_options *options);
@@ -361,7 +362,8 @@ JITC_API int jitc_statistics(jitc_client *client, jitc_stats *stats);
 /*
  * Leaves this process, all its threads and all its later children no way to
  * executable memory but the arenas that are mapped now. For good: connect, load
- * every library, and start every program you need, first. 0 means JITC_LOCKDOWN_ALL.
+ * every library, and start every program you need, first. No part but ALLOW_EXEC means
+ * all of them. MDWE is not in force either while memory is writable and executable.
  * Returns the flags that were asked for and are not in force afterwards, 0 when all
  * are; jitc_error_detail() says why. What is denied, call by call: jitc_lockdown(3).
  */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A private broker. The child shares our memory until its execve (as vfork's does), so
- * it touches nothing but its own stack frame and makes system calls only; it has
- * no exit signal, so a program that waits for any child, or counts SIGCHLDs, does
- * not meet it.
+ * A private broker. It is started by a child that ends at once: so it is nobody's child
+ * that the program could meet in wait(2), and it ends by itself with its socket. Both
+ * processes share our memory until the execve (as vfork's do), so they touch nothing
+ * but their own stacks and *start, and make system calls only; the first has no exit
+ * signal, so that the program gets no SIGCHLD.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,6 +33,7 @@ struct start {
     char *const *arguments;
     char *const *environment;
     int socket;
+    uint8_t *stack; /* the broker's until its execve, then that of the child in between */
     sigset_t mask;
     volatile int error;
 };
@@ -63,32 +65,41 @@ failed:
     _exit(127);
 }
 
-/* Runs the program on the socket. Its pid, and *pidfd; or -errno. */
-static pid_t run_broker(const char *program, int socket, int *pidfd)
+/* The child in between: gone as soon as the broker runs. */
+static int start_orphan(void *user)
+{
+    struct start *start = user;
+
+    if (clone(start_broker, start->stack + STACK_BYTES, CLONE_VM | CLONE_VFORK | SIGCHLD, start) < 0)
+        start->error = errno;
+    _exit(0);
+}
+
+/* Runs the program on the socket. 0 or -errno. */
+static int run_broker(const char *program, int socket)
 {
     char fd_argument[] = "--fd=3";
     char *const arguments[] = {(char *)(uintptr_t)program, fd_argument, NULL};
     struct start start = {.arguments = arguments, .environment = environ, .socket = socket};
     sigset_t all;
-    uint8_t *stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     pid_t pid;
+    int error = 0;
 
     _Static_assert(BROKER_FD == 3, "as in the argument");
-    if (stack == MAP_FAILED)
+    start.stack =
+        mmap(NULL, (size_t)2 * STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (start.stack == MAP_FAILED)
         return -errno;
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &start.mask);
-    pid = clone(start_broker, stack + STACK_BYTES, CLONE_VM | CLONE_VFORK | CLONE_PIDFD, &start, pidfd);
+    pid = clone(start_orphan, start.stack + (size_t)2 * STACK_BYTES, CLONE_VM | CLONE_VFORK, &start);
     if (pid < 0)
-        pid = -errno;
-    (void)pthread_sigmask(SIG_SETMASK, &start.mask, NULL);
-    (void)munmap(stack, STACK_BYTES);
-    if (pid > 0 && start.error != 0) {
+        error = errno;
+    else
         (void)waitpid(pid, NULL, __WALL);
-        (void)close(*pidfd);
-        return -start.error;
-    }
-    return pid;
+    (void)pthread_sigmask(SIG_SETMASK, &start.mask, NULL);
+    (void)munmap(start.stack, (size_t)2 * STACK_BYTES);
+    return error != 0 ? -error : -start.error;
 }
 
 int jitc_spawn(jitc_client **client, const jitc_options *options)
@@ -96,9 +107,8 @@ int jitc_spawn(jitc_client **client, const jitc_options *options)
     jitc_options all = client_options(options);
     const char *program = all.daemon;
     int sockets[2];
-    int pidfd = -1;
-    pid_t pid;
     int status;
+    int error;
 
     if (program == NULL)
         program = secure_getenv("JITBROKER_DAEMON");
@@ -110,22 +120,13 @@ int jitc_spawn(jitc_client **client, const jitc_options *options)
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0)
         return failure_set(JITC_E_SYSTEM, "socketpair: %m");
-    pid = run_broker(program, sockets[1], &pidfd);
+    error = run_broker(program, sockets[1]);
     (void)close(sockets[1]);
-    if (pid < 0) {
-        errno = -pid;
+    if (error != 0) {
+        errno = -error;
         status = failure_set(JITC_E_SYSTEM, "starting %s: %m", program);
         (void)close(sockets[0]);
         return status;
     }
-    status = client_new(client, sockets[0], &all);
-    if (status == JITC_OK) {
-        (*client)->broker = pid;
-        (*client)->broker_pidfd = pidfd;
-        return JITC_OK;
-    }
-    (void)kill(pid, SIGKILL);
-    (void)waitpid(pid, NULL, __WALL);
-    (void)close(pidfd);
-    return status;
+    return client_new(client, sockets[0], &all);
 }

@@ -1,0 +1,542 @@
+/* SPDX-License-Identifier: MIT */
+/* Beginnings and ends: no daemon, a daemon that goes, hangs or lies; a private broker; forks; threads. */
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "client/jitclient.h"
+#include "tests/harness/broker.h"
+#include "tests/harness/code.h"
+#include "tests/harness/wire.h"
+
+static struct broker broker;
+
+static void start(void)
+{
+    broker_start(&broker, NULL);
+}
+
+static void stop(void)
+{
+    broker_stop(&broker);
+}
+
+/* The test has ended the daemon already. */
+static void bury(void)
+{
+    broker_kill(&broker);
+    broker_stop(&broker);
+}
+
+#define assert_status(status, part, call)                                                  \
+    do {                                                                                   \
+        int status_ = (call);                                                              \
+        ck_assert_msg(status_ == (status), "%s: %s: %s", #call, jitc_strerror(status_),    \
+                      jitc_error_detail());                                                \
+        if (status_ != JITC_OK)                                                            \
+            ck_assert_msg(strstr(jitc_error_detail(), part) != NULL, "%s says: %s", #call, \
+                          jitc_error_detail());                                            \
+    } while (0)
+
+static jitc_span publish(jitc_client *client, uint32_t value)
+{
+    jitc_span span;
+    uint8_t code[CODE_RETURN_BYTES];
+
+    assert_status(JITC_OK, "", jitc_alloc(client, &span, sizeof code));
+    code_return(code, value);
+    assert_status(JITC_OK, "", jitc_write(client, &span, 0, code, sizeof code, JITC_WRITE_DEFAULT));
+    return span;
+}
+
+/* ---- No daemon ------------------------------------------------------------------------ */
+
+START_TEST(no_socket_is_told_with_its_path)
+{
+    jitc_options options;
+    jitc_client *client;
+
+    jitc_options_init(&options);
+    options.socket = "/nonexistent/jitbroker/socket";
+    assert_status(JITC_E_NO_BROKER, "/nonexistent/jitbroker/socket", jitc_connect(&client, &options));
+    ck_assert_ptr_nonnull(strstr(jitc_error_detail(), "is jitbrokerd running?"));
+    options.socket = "/dev/null";
+    assert_status(JITC_E_NO_BROKER, "/dev/null", jitc_connect(&client, &options));
+}
+END_TEST
+
+START_TEST(the_environment_names_the_socket)
+{
+    jitc_client *client;
+
+    (void)setenv("JITBROKER_SOCKET", "/nonexistent/from/environment", 1);
+    assert_status(JITC_E_NO_BROKER, "/nonexistent/from/environment", jitc_connect(&client, NULL));
+    (void)setenv("JITBROKER_SOCKET", broker.socket, 1);
+    become(WORKER_UID);
+    assert_status(JITC_OK, "", jitc_connect(&client, NULL));
+    (void)jitc_close(client);
+}
+END_TEST
+
+START_TEST(adopt_takes_only_a_seqpacket_socket)
+{
+    jitc_client *client;
+    int stream[2];
+
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, stream), 0);
+    assert_status(JITC_E_INVALID, "SEQPACKET", jitc_adopt(&client, stream[0], NULL));
+    ck_assert_int_eq(fcntl(stream[0], F_GETFD), -1); /* taken over, also on failure */
+    assert_status(JITC_E_SYSTEM, "Socket operation on non-socket", jitc_adopt(&client, dup(0), NULL));
+    assert_status(JITC_E_SYSTEM, "descriptor -1", jitc_adopt(&client, -1, NULL));
+    (void)close(stream[1]);
+}
+END_TEST
+
+START_TEST(adopt_serves_over_an_inherited_connection)
+{
+    jitc_client *client;
+
+    become(WORKER_UID);
+    assert_status(JITC_OK, "", jitc_adopt(&client, broker_socket(&broker), NULL));
+    ck_assert_uint_eq(code_call(publish(client, 5).rx), 5);
+    (void)jitc_close(client);
+}
+END_TEST
+
+/* ---- A daemon that goes ------------------------------------------------------------------ */
+
+static void expect_all_disconnected(jitc_client *client, jitc_span *span)
+{
+    jitc_stats stats = {.struct_size = sizeof stats};
+    jitc_span other;
+
+    for (int i = 0; i < 3; i++) {
+        assert_status(JITC_E_DISCONNECTED, "disconnected", jitc_alloc(client, &other, 64));
+        assert_status(JITC_E_DISCONNECTED, "disconnected",
+                      jitc_write(client, span, 0, "", 1, JITC_WRITE_DEFAULT));
+        assert_status(JITC_E_DISCONNECTED, "disconnected", jitc_release(client, span->rx));
+        assert_status(JITC_E_DISCONNECTED, "disconnected", jitc_statistics(client, &stats));
+    }
+}
+
+START_TEST(after_a_crash_of_the_daemon_code_runs_on_and_calls_fail)
+{
+    jitc_client *client = broker_connect(&broker, NULL);
+    jitc_span span = publish(client, 77);
+    struct broker copy = broker;
+
+    (void)signal(SIGPIPE, SIG_DFL); /* would end this test */
+    (void)kill(copy.pid, SIGKILL);
+    while (kill(copy.pid, 0) == 0 && broker_fds(&copy) > 0)
+        (void)usleep(1000);
+    expect_all_disconnected(client, &span);
+    ck_assert_uint_eq(code_call(span.rx), 77);
+    ck_assert_ptr_null(jitc_close(client));
+}
+END_TEST
+
+START_TEST(a_daemon_that_stops_says_so)
+{
+    jitc_client *client = broker_connect(&broker, NULL);
+    jitc_span span = publish(client, 78);
+
+    (void)kill(broker.pid, SIGTERM);
+    while (broker_fds(&broker) > 0)
+        (void)usleep(1000);
+    expect_all_disconnected(client, &span);
+    ck_assert_ptr_nonnull(strstr(jitc_error_detail(), "the daemon stops"));
+    ck_assert_uint_eq(code_call(span.rx), 78);
+    (void)jitc_close(client);
+}
+END_TEST
+
+START_TEST(a_daemon_that_hangs_costs_the_timeout_and_no_more)
+{
+    jitc_options options = broker_options(&broker);
+    jitc_client *client;
+    jitc_span span;
+    jitc_span other;
+
+    options.timeout_ms = 200;
+    client = broker_connect(&broker, &options);
+    span = publish(client, 79);
+    ck_assert_int_eq(kill(broker.pid, SIGSTOP), 0);
+    assert_status(JITC_E_TIMEOUT, "200 ms", jitc_alloc(client, &other, 64));
+    assert_status(JITC_E_DISCONNECTED, "200 ms", jitc_alloc(client, &other, 64));
+    ck_assert_uint_eq(code_call(span.rx), 79);
+    ck_assert_int_eq(kill(broker.pid, SIGCONT), 0);
+    (void)jitc_close(client);
+    client = broker_connect(&broker, NULL); /* it serves again */
+    (void)jitc_close(client);
+}
+END_TEST
+
+static void ignore_signal(int number)
+{
+    (void)number;
+}
+
+START_TEST(signals_without_restart_neither_break_nor_prolong_a_call)
+{
+    const struct sigaction action = {.sa_handler = ignore_signal};
+    jitc_options options = broker_options(&broker);
+    jitc_client *client;
+    jitc_span span;
+    pid_t parent = getpid();
+    pid_t pid;
+
+    ck_assert_int_eq(sigaction(SIGUSR1, &action, NULL), 0);
+    options.timeout_ms = 300;
+    client = broker_connect(&broker, &options);
+    pid = fork();
+    if (pid == 0) {
+        for (int i = 0; i < 3000 && kill(parent, SIGUSR1) == 0; i++)
+            (void)usleep(1000);
+        _exit(0);
+    }
+    for (int i = 0; i < 1000; i++) {
+        assert_status(JITC_OK, "", jitc_alloc(client, &span, 64));
+        assert_status(JITC_OK, "", jitc_release(client, span.rx));
+    }
+    ck_assert_int_eq(kill(broker.pid, SIGSTOP), 0);
+    assert_status(JITC_E_TIMEOUT, "300 ms", jitc_alloc(client, &span, 64));
+    ck_assert_int_eq(kill(broker.pid, SIGCONT), 0);
+    (void)kill(pid, SIGKILL);
+    (void)waitpid(pid, NULL, 0);
+    (void)jitc_close(client);
+}
+END_TEST
+
+/* A server that is none of ours: what it says must not be followed. */
+static void answer_hello(int socket, const struct welcome *welcome, unsigned fds)
+{
+    struct wire *wire = wire_new(socket);
+    struct buffer out = {.bytes = wire->out_bytes, .capacity = sizeof wire->out_bytes};
+    int null[RECORD_FDS_MAX];
+
+    for (unsigned i = 0; i < fds; i++)
+        null[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    (void)recv(socket, wire->in_bytes, sizeof wire->in_bytes, 0);
+    ck_assert(codec_put_reply(&out, 1) && codec_put_welcome(&out, welcome));
+    ck_assert_int_eq(record_send(socket, true, out.bytes, out.used, null, fds), 0);
+    for (unsigned i = 0; i < fds; i++)
+        (void)close(null[i]);
+    (void)wire_free(wire);
+}
+
+START_TEST(a_welcome_that_makes_no_sense_is_refused)
+{
+    const struct welcome good = {
+        .version = 1, .arena_bytes = 65536, .granularity = 64, .write_mode = WRITE_THROUGH};
+    const struct {
+        struct welcome welcome;
+        unsigned fds;
+        int status;
+    } cases[] = {
+        {{.version = 2, .arena_bytes = 65536, .granularity = 64, .write_mode = WRITE_THROUGH},
+         1,
+         JITC_E_VERSION},
+        {{.version = 1, .arena_bytes = 0, .granularity = 64, .write_mode = WRITE_THROUGH},
+         1,
+         JITC_E_BAD_REPLY},
+        {{.version = 1, .arena_bytes = UINT64_MAX, .granularity = 64}, 1, JITC_E_BAD_REPLY},
+        {{.version = 1, .arena_bytes = 65536, .granularity = 0}, 1, JITC_E_BAD_REPLY},
+        {{.version = 1, .arena_bytes = 65536, .granularity = 96}, 1, JITC_E_BAD_REPLY},
+        {good, 0, JITC_E_BAD_REPLY},
+        {good, 2, JITC_E_BAD_REPLY},
+        {good, 4, JITC_E_BAD_REPLY},
+        {good, 1, JITC_E_SYSTEM}, /* /dev/null can't be mapped executable as a file of that size */
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        jitc_client *client;
+        int pair[2];
+        pid_t pid;
+
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+        pid = check_fork();
+        if (pid == 0) {
+            (void)close(pair[0]);
+            answer_hello(pair[1], &cases[i].welcome, cases[i].fds);
+            _exit(0);
+        }
+        (void)close(pair[1]);
+        ck_assert_msg(jitc_adopt(&client, pair[0], NULL) == cases[i].status, "case %zu: %s", i,
+                      jitc_error_detail());
+        (void)waitpid(pid, NULL, 0);
+    }
+}
+END_TEST
+
+/* ---- A private broker ----------------------------------------------------------------------- */
+
+static jitc_client *spawn(enum jitc_write_mode mode)
+{
+    jitc_options options;
+    jitc_client *client = NULL;
+
+    jitc_options_init(&options);
+    options.daemon = broker.program;
+    options.write_mode = mode;
+    assert_status(JITC_OK, "", jitc_spawn(&client, &options));
+    return client;
+}
+
+START_TEST(a_private_broker_serves_and_is_no_child_that_anyone_meets)
+{
+    jitc_info info = {.struct_size = sizeof info};
+    jitc_client *client;
+    jitc_span span;
+    int status;
+
+    become(WORKER_UID);
+    client = spawn(JITC_WRITE_ANY);
+    assert_status(JITC_OK, "", jitc_describe(client, &info));
+    ck_assert_int_eq(info.write_mode, JITC_WRITE_THROUGH);
+    ck_assert_int_eq(info.is_sealed, 1);
+    ck_assert_int_eq(waitpid(-1, &status, WNOHANG), -1);
+    ck_assert_int_eq(errno, ECHILD);
+    span = publish(client, 80);
+    ck_assert_uint_eq(code_call(span.rx), 80);
+    (void)jitc_close(client);
+    ck_assert_int_eq(waitpid(-1, &status, __WALL), -1); /* and it is reaped */
+    ck_assert_int_eq(errno, ECHILD);
+}
+END_TEST
+
+START_TEST(a_private_broker_writes_directly_only_if_asked)
+{
+    jitc_client *client;
+    jitc_span span;
+
+    become(WORKER_UID);
+    client = spawn(JITC_WRITE_DIRECT);
+    assert_status(JITC_OK, "", jitc_alloc(client, &span, 64));
+    ck_assert_ptr_nonnull(span.rw);
+    code_return(span.rw, 3);
+    ck_assert_uint_eq(code_call(span.rx), 3);
+    (void)jitc_close(client);
+}
+END_TEST
+
+START_TEST(a_private_broker_inherits_no_descriptor)
+{
+    int pipe_ends[2];
+    jitc_client *client;
+    char byte;
+
+    become(WORKER_UID);
+    ck_assert_int_eq(pipe(pipe_ends), 0); /* not close-on-exec, on purpose */
+    client = spawn(JITC_WRITE_ANY);
+    (void)close(pipe_ends[1]);
+    ck_assert_int_eq(read(pipe_ends[0], &byte, 1), 0); /* end of file: nobody else holds it */
+    (void)jitc_close(client);
+}
+END_TEST
+
+START_TEST(a_private_broker_ends_with_its_process)
+{
+    int pipe_ends[2];
+    pid_t pid;
+    char byte;
+
+    become(WORKER_UID);
+    ck_assert_int_eq(pipe(pipe_ends), 0);
+    pid = fork();
+    if (pid == 0) {
+        /* Its stderr is the one thing of ours that the broker keeps. */
+        (void)dup2(pipe_ends[1], STDERR_FILENO);
+        (void)close(pipe_ends[1]);
+        (void)spawn(JITC_WRITE_ANY);
+        (void)kill(getpid(), SIGKILL);
+    }
+    (void)close(pipe_ends[1]);
+    (void)waitpid(pid, NULL, 0);
+    ck_assert_int_eq(read(pipe_ends[0], &byte, 1), 0); /* closed: the broker has ended, in silence */
+}
+END_TEST
+
+START_TEST(a_daemon_that_cannot_be_started_is_told_with_its_path)
+{
+    jitc_options options;
+    jitc_client *client;
+
+    jitc_options_init(&options);
+    options.daemon = "/nonexistent/jitbrokerd";
+    assert_status(JITC_E_SYSTEM, "/nonexistent/jitbrokerd: No such file", jitc_spawn(&client, &options));
+    options.daemon = "/bin/true"; /* starts, and says nothing */
+    assert_status(JITC_E_DISCONNECTED, "", jitc_spawn(&client, &options));
+}
+END_TEST
+
+/* ---- Forks --------------------------------------------------------------------------------------- */
+
+START_TEST(a_child_is_refused_and_harms_nothing)
+{
+    jitc_client *client;
+    jitc_span span;
+    int status;
+    pid_t pid;
+
+    become(WORKER_UID);
+    client = broker_connect(&broker, NULL);
+    span = publish(client, 81);
+    pid = check_fork();
+    if (pid == 0) {
+        jitc_stats stats = {.struct_size = sizeof stats};
+        jitc_info info = {.struct_size = sizeof info};
+        jitc_client *own;
+        jitc_scope *scope;
+        jitc_span other;
+
+        ck_assert_uint_eq(code_call(span.rx), 81); /* inherited code runs */
+        assert_status(JITC_E_FORKED, "parent", jitc_alloc(client, &other, 64));
+        assert_status(JITC_E_FORKED, "parent", jitc_release(client, span.rx));
+        assert_status(JITC_E_FORKED, "parent", jitc_shrink(client, &span, 64));
+        assert_status(JITC_E_FORKED, "parent", jitc_query(client, &other, span.rx));
+        assert_status(JITC_E_FORKED, "parent", jitc_write(client, &span, 0, "", 1, JITC_WRITE_DEFAULT));
+        assert_status(JITC_E_FORKED, "parent", jitc_patch(client, &span, 0, 1, 0, 0, NULL));
+        assert_status(JITC_E_FORKED, "parent", jitc_seal(client, &span));
+        assert_status(JITC_E_FORKED, "parent", jitc_reset(client, JITC_RESET_HARD));
+        assert_status(JITC_E_FORKED, "parent", jitc_statistics(client, &stats));
+        assert_status(JITC_E_FORKED, "parent", jitc_describe(client, &info));
+        assert_status(JITC_E_FORKED, "parent", jitc_scope_begin(client, &scope, JITC_WRITE_DEFAULT));
+        own = broker_connect(&broker, NULL);
+        ck_assert_uint_eq(code_call(publish(own, 82).rx), 82);
+        ck_assert_ptr_null(jitc_close(client));
+        ck_assert_uint_eq(code_call(publish(own, 83).rx), 83);
+        (void)jitc_close(own);
+        exit(0);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+    ck_assert_uint_eq(code_call(span.rx), 81);
+    ck_assert_uint_eq(code_call(publish(client, 84).rx), 84);
+    (void)jitc_close(client);
+}
+END_TEST
+
+/* ---- Threads ---------------------------------------------------------------------------------------- */
+
+struct work {
+    jitc_client *client;
+    uint32_t seed;
+    char failed[256];
+};
+
+static void *work(void *user)
+{
+    enum { SPANS = 16, ROUNDS = 200 };
+    struct work *own = user;
+    jitc_span spans[SPANS] = {0};
+    uint32_t values[SPANS] = {0};
+
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        uint32_t slot = (round * 7 + own->seed) % SPANS;
+        uint8_t code[CODE_RETURN_BYTES];
+        int status = JITC_OK;
+
+        if (spans[slot].rx != NULL && code_call(spans[slot].rx) != values[slot])
+            (void)snprintf(own->failed, sizeof own->failed, "another thread's code");
+        if (spans[slot].rx != NULL)
+            status = jitc_release(own->client, spans[slot].rx);
+        values[slot] = own->seed << 16 | round;
+        code_return(code, values[slot]);
+        if (status == JITC_OK)
+            status = jitc_alloc(own->client, &spans[slot], 1 + round % 300);
+        if (status == JITC_OK)
+            status = jitc_write(own->client, &spans[slot], 0, code, sizeof code, JITC_WRITE_DEFAULT);
+        if (status != JITC_OK) {
+            (void)snprintf(own->failed, sizeof own->failed, "%s: %s", jitc_strerror(status),
+                           jitc_error_detail());
+            break;
+        }
+    }
+    return NULL;
+}
+
+START_TEST(threads_share_a_client)
+{
+    enum { THREADS = 8 };
+    struct work works[THREADS] = {0};
+    pthread_t threads[THREADS];
+    jitc_client *client;
+
+    become(WORKER_UID);
+    client = broker_connect(&broker, NULL);
+    for (uint32_t i = 0; i < THREADS; i++) {
+        works[i] = (struct work){.client = client, .seed = i + 1};
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, work, &works[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+        ck_assert_str_eq(works[i].failed, "");
+    }
+    (void)jitc_close(client);
+}
+END_TEST
+
+START_TEST(each_thread_has_its_own_last_error)
+{
+    jitc_client *client;
+
+    ck_assert_int_ne(jitc_connect(&client, &(jitc_options){.struct_size = sizeof(jitc_options),
+                                                           .socket = "/nonexistent/mine"}),
+                     JITC_OK);
+    ck_assert_ptr_nonnull(strstr(jitc_error_detail(), "/nonexistent/mine"));
+    ck_assert_str_ne(jitc_strerror(JITC_E_NO_BROKER), jitc_strerror(-1));
+    ck_assert_str_eq(jitc_strerror(JITC_OK), "success");
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("lifetime");
+    TCase *served = tcase_create("served");
+    TCase *crash = tcase_create("crash");
+    TCase *stopped = tcase_create("stopped");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_unchecked_fixture(served, start, stop);
+    tcase_set_timeout(served, 0);
+    tcase_add_test(served, no_socket_is_told_with_its_path);
+    tcase_add_test(served, the_environment_names_the_socket);
+    tcase_add_test(served, adopt_takes_only_a_seqpacket_socket);
+    tcase_add_test(served, adopt_serves_over_an_inherited_connection);
+    tcase_add_test(served, a_daemon_that_hangs_costs_the_timeout_and_no_more);
+    tcase_add_test(served, signals_without_restart_neither_break_nor_prolong_a_call);
+    tcase_add_test(served, a_welcome_that_makes_no_sense_is_refused);
+    tcase_add_test(served, a_private_broker_serves_and_is_no_child_that_anyone_meets);
+    tcase_add_test(served, a_private_broker_writes_directly_only_if_asked);
+    tcase_add_test(served, a_private_broker_inherits_no_descriptor);
+    tcase_add_test(served, a_private_broker_ends_with_its_process);
+    tcase_add_test(served, a_daemon_that_cannot_be_started_is_told_with_its_path);
+    tcase_add_test(served, a_child_is_refused_and_harms_nothing);
+    tcase_add_test(served, threads_share_a_client);
+    tcase_add_test(served, each_thread_has_its_own_last_error);
+    suite_add_tcase(suite, served);
+    tcase_add_unchecked_fixture(crash, start, bury);
+    tcase_set_timeout(crash, 0);
+    tcase_add_test(crash, after_a_crash_of_the_daemon_code_runs_on_and_calls_fail);
+    suite_add_tcase(suite, crash);
+    tcase_add_unchecked_fixture(stopped, start, bury);
+    tcase_set_timeout(stopped, 0);
+    tcase_add_test(stopped, a_daemon_that_stops_says_so);
+    suite_add_tcase(suite, stopped);
+
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
