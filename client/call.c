@@ -19,7 +19,7 @@ int call_begin(struct jitc_client *client)
     if (status != JITC_OK)
         return status;
     (void)pthread_mutex_lock(&client->lock);
-    if (client->socket >= 0)
+    if (!client->is_lost)
         return JITC_OK;
     status = failure_set(JITC_E_DISCONNECTED, "disconnected from the broker: %s", client->lost);
     (void)pthread_mutex_unlock(&client->lock);
@@ -41,13 +41,6 @@ static uint8_t *receive_buffer(struct jitc_client *client)
     return client->records + RECORD_MAX_BYTES;
 }
 
-/* Closes the connection for good; client->lost says why. */
-static void lose(struct jitc_client *client)
-{
-    (void)close(client->socket);
-    client->socket = -1;
-}
-
 /* The daemon has ended the session and said why, or has just gone. */
 static int lose_to_daemon(struct jitc_client *client, const struct reply_record *goodbye, const char *what)
 {
@@ -55,7 +48,7 @@ static int lose_to_daemon(struct jitc_client *client, const struct reply_record 
         (void)snprintf(client->lost, sizeof client->lost, "%s", goodbye->error.text);
     else
         (void)snprintf(client->lost, sizeof client->lost, "the daemon is gone (%s)", what);
-    lose(client);
+    client->is_lost = true;
     /* Before Welcome the reason is the answer to the connection; later it is a disconnection. */
     if (goodbye != NULL && client->welcome.version == 0)
         return failure_set((int)goodbye->error.status, "%s", client->lost);
@@ -81,21 +74,21 @@ static int lose_after_error(struct jitc_client *client, int error)
     }
     errno = error;
     (void)snprintf(client->lost, sizeof client->lost, "the daemon is gone (%m)");
-    lose(client);
+    client->is_lost = true;
     return failure_set(JITC_E_DISCONNECTED, "disconnected from the broker: %s", client->lost);
 }
 
 static int lose_to_time(struct jitc_client *client)
 {
     (void)snprintf(client->lost, sizeof client->lost, "no answer within %" PRIu32 " ms", client->timeout_ms);
-    lose(client);
+    client->is_lost = true;
     return failure_set(JITC_E_TIMEOUT, "the broker gave %s", client->lost);
 }
 
 static int lose_to_nonsense(struct jitc_client *client, const char *what)
 {
     (void)snprintf(client->lost, sizeof client->lost, "its reply %s", what);
-    lose(client);
+    client->is_lost = true;
     return failure_set(JITC_E_BAD_REPLY, "the broker's reply %s", what);
 }
 
@@ -185,9 +178,9 @@ int call_status(const struct result *result)
 
 int call_run(struct jitc_client *client, const struct request *request, struct result *result)
 {
-    struct reply_record reply;
+    struct reply_record reply = {.results_count = 0};
     struct buffer out;
-    uint64_t id;
+    uint64_t id = 0;
     int status = call_begin(client);
 
     if (status != JITC_OK)

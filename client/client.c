@@ -133,7 +133,7 @@ static struct jitc_client *client_allocate(void)
 
     if (client == NULL)
         return NULL;
-    client->records = malloc(2 * RECORD_MAX_BYTES);
+    client->records = malloc((size_t)2 * RECORD_MAX_BYTES);
     client->pool.bytes = malloc(CODEC_POOL_BYTES);
     client->pool.capacity = CODEC_POOL_BYTES;
     client->mark = fork_guard_mark();
@@ -144,7 +144,6 @@ static struct jitc_client *client_allocate(void)
         return NULL;
     }
     (void)pthread_mutex_init(&client->lock, NULL);
-    client->socket = -1;
     return client;
 }
 
@@ -190,8 +189,10 @@ jitc_client *jitc_close(jitc_client *client)
     if (client == NULL)
         return NULL;
     inherited = !fork_guard_is_ours(client->mark);
-    if (client->socket >= 0)
-        (void)close(client->socket); /* a child's copy: its parent's stays open */
+    /* A child closes its own copy; its parent ends the session, whatever children hold one. */
+    if (!inherited)
+        (void)shutdown(client->socket, SHUT_RDWR);
+    (void)close(client->socket);
     if (client->map.rx != NULL)
         arena_map_deinit(&client->map, inherited);
     if (!inherited) /* a child's copy may be held by a thread that it does not have */

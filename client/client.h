@@ -21,9 +21,10 @@ struct jitc_client {
     bool has_barrier; /* the kernel can make all threads see patched code */
 
     pthread_mutex_t lock;
-    int socket; /* -1 once the daemon is gone */
+    int socket; /* open until jitc_close(): as long as it is, the daemon leaves the arena its memory */
     uint64_t last_id;
-    char lost[256];   /* why it is gone */
+    bool is_lost;     /* nothing is said on the socket any more ... */
+    char lost[256];   /* ... because of this */
     uint8_t *records; /* one to send, one received */
     struct codec_pool pool;
 };

@@ -107,9 +107,10 @@ enum jitc_write_mode {
 };
 
 /* jitc_options.flags; all are wishes but JITC_NEAR_REQUIRED. */
-#define JITC_NEAR_REQUIRED 0x1u     /* fail where `near` can't be had, rather than map elsewhere */
-#define JITC_IMMEDIATE_RELEASE 0x2u /* give empty memory back to the system at once, keep none in reserve */
-#define JITC_LARGE_PAGES 0x4u       /* back the arena with huge pages where policy and kernel allow */
+#define JITC_NEAR_REQUIRED 0x1u /* fail where `near` can't be had, rather than map elsewhere */
+#define JITC_IMMEDIATE_RELEASE \
+    0x2u                      /* give empty memory back at once; not where the arena is sealed or direct */
+#define JITC_LARGE_PAGES 0x4u /* back the arena with huge pages where policy and kernel allow */
 
 typedef struct jitc_options {
     size_t struct_size; /* sizeof(jitc_options): set by jitc_options_init() */
@@ -155,9 +156,10 @@ JITC_API int jitc_adopt(jitc_client **client, int fd, const jitc_options *option
 JITC_API int jitc_spawn(jitc_client **client, const jitc_options *options);
 
 /*
- * Ends the session: the daemon frees its spans, and the arena is unmapped here, so
- * that no code of it may run any more. (After jitc_lockdown() sealed the mapping it
- * stays mapped until the process ends.) NULL is allowed. Always returns NULL.
+ * Ends the session: the daemon takes its memory back, and the arena is unmapped here: no
+ * code of it may run any more, in this process or its children. (After jitc_lockdown()
+ * sealed the mapping its address range stays taken until the process ends.) NULL is allowed. Always returns
+ * NULL.
  */
 JITC_API jitc_client *jitc_close(jitc_client *client);
 
@@ -253,11 +255,10 @@ JITC_API int jitc_query(jitc_client *client, jitc_span *span, const void *pointe
 
 /* ---- Writing ------------------------------------------------------------ */
 
-/* What to do to the instruction cache after a write; x86 needs nothing for fresh code. */
+/* What to do to the instruction cache after a write; x86 needs nothing. */
 typedef enum jitc_write_policy {
-    JITC_WRITE_DEFAULT = 0,    /* flush, unless the span is JITC_SPAN_ICACHE_CLEAN */
-    JITC_WRITE_FLUSH = 1,      /* flush, whatever the flags say */
-    JITC_WRITE_NEVER_FLUSH = 2 /* the caller does it, with __builtin___clear_cache() */
+    JITC_WRITE_DEFAULT = 0,    /* what this processor needs before the bytes may run */
+    JITC_WRITE_NEVER_FLUSH = 1 /* nothing: the caller does it, with __builtin___clear_cache() */
 } jitc_write_policy;
 
 /*
@@ -330,7 +331,7 @@ JITC_API int jitc_seal(jitc_client *client, jitc_span *span);
 
 enum jitc_reset_kind {
     JITC_RESET_SOFT = 0, /* keep the memory, trap-filled, for what comes next */
-    JITC_RESET_HARD = 1  /* give all of it back to the system */
+    JITC_RESET_HARD = 1  /* give all of it back to the system; soft where the arena is sealed or direct */
 };
 
 /* Releases every span at once. No code of the arena may be running. */

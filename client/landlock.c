@@ -287,6 +287,7 @@ int landlock_restrict_proc(bool other_threads, char *why, size_t why_bytes)
             syscall(SYS_landlock_restrict_self, walk.ruleset, syncs ? LANDLOCK_RESTRICT_SELF_TSYNC : 0) < 0)
             r = -errno;
         if (r < 0) {
+            /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): walk_deinit() frees it */
             snprintf(why, why_bytes, r == -EPERM ? "%s: set JITC_LOCKDOWN_NO_NEW_PRIVS as well" : "%s",
                      strerror(-r));
             return r;

@@ -219,7 +219,7 @@ static long thread_that_reads_as_exec(void)
         __attribute__((cleanup(close_file))) FILE *file = fopen(path, "re");
         unsigned persona = 0;
         if (file && fscanf(file, "%x", &persona) == 1 && (persona & READ_IMPLIES_EXEC))
-            return atol(task->d_name);
+            return strtol(task->d_name, NULL, 10);
     }
     return 0;
 }

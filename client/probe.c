@@ -519,8 +519,8 @@ static const char *next_step(const struct board *board, uint32_t can)
                "container the socket must be mounted into it. Without a service, install jitbrokerd or set "
                "$JITBROKER_DAEMON.";
     case JITC_E_REFUSED:
-        return "the broker's policy doesn't serve this user: add it to a class of the policy, then reload "
-               "the broker.";
+        return "the broker's policy doesn't serve this user: add it to uid= in jitbrokerd.conf, then "
+               "restart the broker.";
     case JITC_E_QUOTA_SESSIONS:
     case JITC_E_QUOTA_BYTES:
     case JITC_E_QUOTA_SPANS:

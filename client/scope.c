@@ -21,8 +21,12 @@ struct jitc_scope {
     jitc_write_policy policy;
     struct buffer record;
     size_t operations;
-    uint64_t pending[OPERATIONS_MAX]; /* the span that each is about */
-    int status;                       /* of the first failure since the last flush that was reported */
+    struct pending {
+        uint64_t span;
+        uint64_t at;
+        size_t bytes; /* to be flushed once they are written */
+    } pending[OPERATIONS_MAX];
+    int status; /* of the first failure since the last flush that was reported */
     char detail[256];
 };
 
@@ -77,6 +81,8 @@ static void exchange(jitc_scope *scope)
         for (size_t i = 0; status == JITC_OK && i < reply.results_count; i++) {
             codec_result(&reply, i, &result);
             remember(scope, call_status(&result));
+            span_flush(client->map.rx + scope->pending[i].span + scope->pending[i].at,
+                       scope->pending[i].bytes, scope->policy);
         }
         call_end(client);
     }
@@ -93,7 +99,8 @@ static void append(jitc_scope *scope, const struct request *request)
         exchange(scope);
         (void)codec_put_operation(&scope->record, request); /* an empty record has room for any */
     }
-    scope->pending[scope->operations++] = request->span;
+    scope->pending[scope->operations++] =
+        (struct pending){.span = request->span, .at = request->at, .bytes = request->data_bytes};
 }
 
 static void append_write(jitc_scope *scope, uint64_t span, size_t at, const uint8_t *data, size_t bytes)
@@ -119,18 +126,20 @@ int jitc_scope_write(jitc_scope *scope, jitc_span *span, size_t offset, const vo
         status = span_check_range(scope->client, span, offset, size, &start);
     if (status != JITC_OK)
         return status;
-    if (span->rw == NULL)
+    if (span->rw == NULL) {
         append_write(scope, start, offset, src, size);
-    else if (size > 0)
+    } else if (size > 0) {
         memcpy((uint8_t *)span->rw + offset, src, size);
-    span_flush(span, offset, size, scope->policy);
+        span_flush((uint8_t *)span->rx + offset, size, scope->policy);
+    }
+    span->flags &= ~JITC_SPAN_ICACHE_CLEAN;
     return JITC_OK;
 }
 
 static bool is_pending(const jitc_scope *scope, uint64_t span)
 {
     for (size_t i = 0; i < scope->operations; i++) {
-        if (scope->pending[i] == span)
+        if (scope->pending[i].span == span)
             return true;
     }
     return false;
@@ -182,7 +191,9 @@ int jitc_scope_write_fn(jitc_scope *scope, jitc_span *span, jitc_write_callback 
     if (status == JITC_OK && staging != NULL && copy.size > 0)
         append_write(scope, start, 0, staging, copy.size);
     if (status == JITC_OK) {
-        span_flush(span, 0, copy.size, scope->policy);
+        if (staging == NULL)
+            span_flush(span->rx, copy.size, scope->policy);
+        span->flags &= ~JITC_SPAN_ICACHE_CLEAN;
         status = shrink_after(scope, span, start, copy.size);
     }
     free(staging);

@@ -56,14 +56,12 @@ size_t span_round_up(const struct jitc_client *client, size_t size)
     return (size + granularity - 1) / granularity * granularity;
 }
 
-void span_flush(jitc_span *span, size_t at, size_t bytes, jitc_write_policy policy)
+void span_flush(const void *rx, size_t bytes, jitc_write_policy policy)
 {
-    char *start = (char *)span->rx + at;
+    char *start = (char *)(uintptr_t)rx;
 
-    if (policy == JITC_WRITE_FLUSH ||
-        (policy == JITC_WRITE_DEFAULT && (span->flags & JITC_SPAN_ICACHE_CLEAN) == 0))
+    if (policy != JITC_WRITE_NEVER_FLUSH)
         __builtin___clear_cache(start, start + bytes);
-    span->flags &= ~JITC_SPAN_ICACHE_CLEAN;
 }
 
 /* ---- Public ------------------------------------------------------------------------- */

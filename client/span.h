@@ -20,8 +20,10 @@ int span_check_range(const struct jitc_client *client, const jitc_span *span, si
 /* `size` rounded up to the granularity. */
 size_t span_round_up(const struct jitc_client *client, size_t size);
 
-/* What `policy` has the instruction cache need after a write to [at, at + bytes); the span is not clean any
- * more. */
-void span_flush(jitc_span *span, size_t at, size_t bytes, jitc_write_policy policy);
+/*
+ * Makes the bytes at rx, written already, fit to run: nothing on x86. Also where the memory
+ * was never handed out before: the data has to leave the data cache all the same.
+ */
+void span_flush(const void *rx, size_t bytes, jitc_write_policy policy);
 
 #endif

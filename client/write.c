@@ -67,7 +67,7 @@ static int write_through(struct jitc_client *client, uint64_t span, size_t at, c
             status = receive_chunk(client, first_id + received);
             received++;
         }
-        if (client->socket < 0) {
+        if (client->is_lost) {
             first = status;
             break;
         }
@@ -96,9 +96,11 @@ int jitc_write(jitc_client *client, jitc_span *span, size_t offset, const void *
         status = write_through(client, start, offset, src, size);
     else if (size > 0)
         memcpy((uint8_t *)span->rw + offset, src, size);
-    if (status == JITC_OK)
-        span_flush(span, offset, size, policy);
-    return status;
+    if (status != JITC_OK)
+        return status;
+    span_flush((uint8_t *)span->rx + offset, size, policy);
+    span->flags &= ~JITC_SPAN_ICACHE_CLEAN;
+    return JITC_OK;
 }
 
 int jitc_write_fn(jitc_client *client, jitc_span *span, jitc_write_callback callback, void *user,
@@ -137,7 +139,8 @@ int jitc_patch(jitc_client *client, jitc_span *span, size_t offset, unsigned wid
         *found = result.found;
     if (status != JITC_OK)
         return status;
-    span_flush(span, offset, width, JITC_WRITE_FLUSH);
+    span_flush((uint8_t *)span->rx + offset, width, JITC_WRITE_DEFAULT);
+    span->flags &= ~JITC_SPAN_ICACHE_CLEAN;
     if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0) != 0)
         return failure_set(JITC_E_SYSTEM,
                            "patched, but other threads may run the old code for a moment: membarrier: %m");

@@ -17,6 +17,11 @@
 #define MFD_NOEXEC_SEAL 0x0008u
 #endif
 
+#ifndef MADV_POPULATE_WRITE /* in glibc's headers since 2.35, in Linux since 5.14 */
+#define MADV_POPULATE_WRITE 23
+#endif
+#define PAGE_BYTES 4096u /* or a multiple: a smaller unit only asks for more than is there */
+
 static int create_memfd(void)
 {
     int fd = memfd_create("jitbroker-arena", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
@@ -102,6 +107,14 @@ int arena_init(struct arena *arena, enum arena_kind kind, uint64_t reserved_byte
     return error;
 }
 
+void arena_revoke(struct arena *arena)
+{
+    if (arena->kind == ARENA_DIRECT)
+        (void)fallocate(arena->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, INT64_MAX);
+    else
+        (void)arena_trim(arena, 0);
+}
+
 void arena_deinit(struct arena *arena)
 {
     if (arena->bytes != NULL)
@@ -124,6 +137,11 @@ static void fill(void *to, uint32_t pattern, uint64_t bytes)
     }
     for (uint64_t at = 0; at < bytes; at += sizeof pattern)
         memcpy((uint8_t *)to + at, &pattern, sizeof pattern);
+}
+
+static void *page_of(const struct arena *arena, uint64_t offset)
+{
+    return arena->bytes + (offset & ~((uint64_t)PAGE_BYTES - 1));
 }
 
 static int grow_filled(struct arena *arena, uint64_t bytes)
@@ -182,6 +200,9 @@ bool arena_trim(struct arena *arena, uint64_t bytes)
 void arena_fill(struct arena *arena, uint64_t offset, uint64_t bytes)
 {
     assert(offset <= arena->grown_bytes && bytes <= arena->grown_bytes - offset);
+    /* All at once, not one fault a page; where it can't be done the faults do it. */
+    if (bytes >= BLOCK_BYTES)
+        (void)madvise(page_of(arena, offset), bytes, MADV_POPULATE_WRITE);
     fill(arena->bytes + offset, arena->fill_pattern, bytes);
 }
 

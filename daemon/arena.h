@@ -38,6 +38,12 @@ struct arena {
 int arena_init(struct arena *arena, enum arena_kind kind, uint64_t reserved_bytes, uint32_t fill_pattern);
 void arena_deinit(struct arena *arena);
 
+/*
+ * Gives its memory back to the system even where somebody still maps it, who then meets
+ * SIGBUS, or in a direct arena zeros. A sealed arena's stays for as long as it is mapped.
+ */
+void arena_revoke(struct arena *arena);
+
 /* A new read-only descriptor of the arena, the caller's; or -errno. */
 int arena_open_read_only(const struct arena *arena);
 

@@ -15,6 +15,8 @@
 #include "proto/limits.h"
 
 #define FILE_MAX_BYTES (1u << 20)
+/* inih skips it, as UTF-8 has it. */
+#define BYTE_ORDER_MARK "\xEF\xBB\xBF"
 
 struct reader {
     struct config *config;
@@ -32,7 +34,7 @@ void config_init(struct config *config)
         .hello_timeout_ms = 5000,
         .write_through = true,
         .arena_bytes = UINT64_C(64) << 20,
-        .arena_max_bytes = UINT64_C(1) << 30,
+        .arena_max_bytes = UINT64_C(256) << 20,
         .bytes_max = UINT64_C(1) << 30,
         .session_max = 1024,
         .span_max = 4u << 20,
@@ -77,6 +79,7 @@ struct key {
     uint64_t max;
 };
 
+/* False if there are none. A number beyond 64 bits sets errno, and is larger than any key allows. */
 static bool parse_digits(const char **at, uint64_t *value)
 {
     char *end;
@@ -86,7 +89,7 @@ static bool parse_digits(const char **at, uint64_t *value)
     errno = 0;
     *value = strtoull(*at, &end, 10);
     *at = end;
-    return errno == 0;
+    return true;
 }
 
 static bool read_number(struct reader *reader, const struct key *key, const char *value, uint64_t *number)
@@ -98,6 +101,8 @@ static bool read_number(struct reader *reader, const struct key *key, const char
 
     if (!parse_digits(&at, number))
         return mistake(reader, "%s=%s: not a whole number", key->name, value);
+    if (errno != 0)
+        return mistake(reader, "%s=%s: too large", key->name, value);
     if (scaled && *at != '\0' && (unit = strchr(units, *at)) != NULL) {
         unsigned shift = 10 * (unsigned)(unit - units + 1);
 
@@ -117,7 +122,7 @@ static bool read_number(struct reader *reader, const struct key *key, const char
 
 static bool read_count(struct reader *reader, const struct key *key, const char *value)
 {
-    uint64_t number;
+    uint64_t number = 0;
 
     if (!read_number(reader, key, value, &number))
         return false;
@@ -127,7 +132,7 @@ static bool read_count(struct reader *reader, const struct key *key, const char 
 
 static bool read_bytes(struct reader *reader, const struct key *key, const char *value)
 {
-    uint64_t number;
+    uint64_t number = 0;
 
     if (!read_number(reader, key, value, &number))
         return false;
@@ -202,38 +207,71 @@ static const struct key keys[] = {
 
 /* ---- The file ------------------------------------------------------------------------- */
 
+static bool is_section(const char *name, size_t length)
+{
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        if (strlen(keys[i].section) == length && strncmp(keys[i].section, name, length) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* What inih would let pass, or take for something else. */
+static void check_line(struct reader *reader, const char *line)
+{
+    const char *end;
+    const char *rest;
+
+    if ((line[0] == ' ' || line[0] == '\t') && line[strspn(line, " \t\r\n")] != '\0')
+        (void)mistake(reader, "the line starts with a blank"); /* the rest of the value above */
+    if (line[0] != '[' || (end = strchr(line, ']')) == NULL)
+        return;
+    rest = end + 1 + strspn(end + 1, " \t\r\n");
+    if (*rest != '\0' && *rest != ';' && *rest != '#')
+        (void)mistake(reader, "there is something behind the ]");
+    if (!is_section(line + 1, (size_t)(end - line - 1)))
+        (void)mistake(reader, "[%.*s] is no section; there are [daemon] and [class default]",
+                      (int)(end - line - 1), line + 1);
+}
+
+/* As fgets() does it, for inih; which would end a line at a byte 0, and take a long one for two. */
 static char *next_line(char *line, int bytes, void *user)
 {
     struct reader *reader = user;
+    int used = 0;
+    int byte = 0;
 
-    if (fgets(line, bytes, reader->file) == NULL)
-        return NULL;
     reader->line++;
-    if (strlen(line) + 1 == (size_t)bytes && line[bytes - 2] != '\n' && !feof(reader->file))
+    while (used < bytes - 1 && byte != '\n' && (byte = getc(reader->file)) != EOF) {
+        if (byte == '\0')
+            (void)mistake(reader, "there is a byte 0 in the line");
+        line[used++] = (char)byte;
+    }
+    line[used] = '\0';
+    if (used == 0)
+        return NULL;
+    if (used == bytes - 1 && byte != '\n' && !feof(reader->file))
         (void)mistake(reader, "the line is longer than %d characters", bytes - 2);
+    check_line(reader, reader->line == 1 && strncmp(line, BYTE_ORDER_MARK, 3) == 0 ? line + 3 : line);
     return line;
 }
 
 static int handle(void *user, const char *section, const char *name, const char *value)
 {
     struct reader *reader = user;
-    bool known_section = false;
 
     if (value == NULL)
         return mistake(reader, "%s: no value", name);
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
-        if (strcmp(keys[i].section, section) != 0)
-            continue;
-        known_section = true;
-        if (strcmp(keys[i].name, name) != 0)
+        if (strcmp(keys[i].section, section) != 0 || strcmp(keys[i].name, name) != 0)
             continue;
         if (reader->seen[i] != 0)
             return mistake(reader, "%s is given twice, first in line %d", name, reader->seen[i]);
         reader->seen[i] = reader->line;
         return keys[i].read(reader, &keys[i], value);
     }
-    if (!known_section)
-        return mistake(reader, "[%s] is no section; there are [daemon] and [class default]", section);
+    if (section[0] == '\0')
+        return mistake(reader, "%s stands before any section", name);
     return mistake(reader, "[%s] has no key %s", section, name);
 }
 

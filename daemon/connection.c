@@ -23,8 +23,18 @@ _Static_assert(OPERATIONS_MAX *RESULT_MAX_BYTES < RECORD_MAX_BYTES, "a full repl
 #define RATE_BURST_NS UINT64_C(100000000)
 #define NS_PER_S UINT64_C(1000000000)
 #define NS_PER_MS UINT64_C(1000000)
+/* How long one client's request may keep the others waiting, between two operations. */
+#define SLICE_NS UINT64_C(1000000)
 /* Refusals of one session that the log tells one by one. */
 #define LOGGED_REFUSALS_MAX 8u
+
+/* The rest of a request, and what it has been answered so far. */
+struct unfinished {
+    size_t record_bytes;
+    size_t next; /* operation */
+    size_t reply_bytes;
+    uint8_t bytes[]; /* the record, then the reply */
+};
 
 /* ---- The end ---------------------------------------------------------------------- */
 
@@ -86,11 +96,15 @@ void connection_end(struct connection *connection, enum status status, const cha
     server->connections_count--;
 
     /* What the client held is free from here on; only libuv's handles wait for the loop. */
+    /* A charge that ends must leave no memory behind; where only the daemon ends, mapped code runs on. */
+    if (connection->session != NULL && status != STATUS_STOPPING)
+        arena_revoke(&connection->session->arena);
     connection->session = session_free(connection->session);
     charge_deinit(&connection->charge);
     connection->account = account_unref(&server->quota, connection->account);
     peer_deinit(&connection->peer);
     free(connection->pending);
+    free(connection->unfinished);
     uv_close((uv_handle_t *)&connection->poll, on_closed);
     uv_close((uv_handle_t *)&connection->timer, on_closed);
     server_connection_ended(server);
@@ -288,39 +302,121 @@ static enum status check_request(const struct request_record *record, struct res
     return STATUS_OK;
 }
 
-static void handle_operations(struct connection *connection, const struct request_record *record)
+static struct result run_operation(struct connection *connection, const struct request_record *record,
+                                   size_t index)
 {
-    struct buffer out = begin_reply(connection, record->id);
     struct request request;
     struct result result;
-    bool fits = true;
 
     result_init(&result);
-    if (check_request(record, &result) != STATUS_OK) {
-        note_refusal(connection, "a request", &result);
-        fits = codec_put_error(&out, &result);
-        pace(connection, 0);
-    } else {
-        for (size_t i = 0; i < record->operations_count; i++) {
-            result_init(&result);
-            if (codec_operation(record, i, &request, &result) == STATUS_OK)
-                (void)operation_run(connection->session, &request, &result);
-            /* A patch that finds other bytes is an answer, not an offence. */
-            if (result.status != STATUS_OK && result.status != STATUS_MISMATCH)
-                note_refusal(connection, operation_name(request.operation), &result);
-            fits = fits && codec_put_result(&out, &result);
-        }
-        pace(connection, record->operations_count);
+    if (codec_operation(record, index, &request, &result) != STATUS_OK)
+        note_refusal(connection, "an operation", &result);
+    /* A patch that finds other bytes is an answer, not an offence. */
+    else if (operation_run(connection->session, &request, &result) != STATUS_OK &&
+             result.status != STATUS_MISMATCH)
+        note_refusal(connection, operation_name(request.operation), &result);
+    return result;
+}
+
+static void on_next_slice(uv_timer_t *timer);
+
+/* Puts the rest of the request off until the others had their turn. */
+static void put_off(struct connection *connection, size_t record_bytes, size_t next, const struct buffer *out)
+{
+    struct unfinished *unfinished = malloc(sizeof *unfinished + record_bytes + out->used);
+
+    if (unfinished == NULL) {
+        connection_end(connection, STATUS_NO_MEMORY, "the daemon has no memory for a request of many parts");
+        return;
     }
-    assert(fits); /* by RESULT_MAX_BYTES */
+    unfinished->record_bytes = record_bytes;
+    unfinished->next = next;
+    unfinished->reply_bytes = out->used;
+    memcpy(unfinished->bytes, connection->server->in, record_bytes);
+    memcpy(unfinished->bytes + record_bytes, out->bytes, out->used);
+    connection->unfinished = unfinished;
+    (void)uv_poll_stop(&connection->poll);
+    /* Of 0 ms libuv would make the next turn at once. The slice took longer: 1 ms is over as well. */
+    (void)uv_timer_start(&connection->timer, on_next_slice, 1, 0);
+}
+
+/* Runs the operations of the record in server->in from `first` on, and sends the reply in `out` when all are
+ * done. */
+static void run_operations(struct connection *connection, const struct request_record *record,
+                           size_t record_bytes, size_t first, struct buffer *out)
+{
+    uint64_t end = record->operations_count > 1 ? uv_hrtime() + SLICE_NS : UINT64_MAX;
+
+    for (size_t i = first; i < record->operations_count; i++) {
+        struct result result;
+        bool fits;
+
+        if (i > first && uv_hrtime() > end) {
+            put_off(connection, record_bytes, i, out);
+            return;
+        }
+        result = run_operation(connection, record, i);
+        fits = codec_put_result(out, &result);
+        assert(fits); /* by RESULT_MAX_BYTES */
+        (void)fits;
+    }
+    pace(connection, record->operations_count);
+    send_reply(connection, out);
+}
+
+static bool decode(struct server *server, size_t bytes, struct request_record *record)
+{
+    struct codec_pool pool = {.bytes = server->pool, .capacity = sizeof server->pool};
+
+    return codec_decode_request(&pool, server->in, bytes, record);
+}
+
+static void on_next_slice(uv_timer_t *timer)
+{
+    struct connection *connection = timer->data;
+    struct server *server = connection->server;
+    struct unfinished *unfinished = connection->unfinished;
+    struct buffer out = {
+        .bytes = server->out, .capacity = sizeof server->out, .used = unfinished->reply_bytes};
+    size_t record_bytes = unfinished->record_bytes;
+    size_t next = unfinished->next;
+    struct request_record record;
+    bool good;
+
+    memcpy(server->in, unfinished->bytes, record_bytes);
+    memcpy(server->out, unfinished->bytes + record_bytes, unfinished->reply_bytes);
+    free(unfinished);
+    connection->unfinished = NULL;
+    good = decode(server, record_bytes, &record);
+    assert(good); /* as it was before */
+    (void)good;
+    wait_for(connection, UV_READABLE);
+    run_operations(connection, &record, record_bytes, next, &out);
+}
+
+static void handle_operations(struct connection *connection, const struct request_record *record,
+                              size_t record_bytes)
+{
+    struct buffer out = begin_reply(connection, record->id);
+    struct result error;
+    bool fits;
+
+    result_init(&error);
+    if (check_request(record, &error) == STATUS_OK) {
+        run_operations(connection, record, record_bytes, 0, &out);
+        return;
+    }
+    note_refusal(connection, "a request", &error);
+    fits = codec_put_error(&out, &error);
+    assert(fits);
     (void)fits;
+    pace(connection, 0);
     send_reply(connection, &out);
 }
 
 static void read_record(struct connection *connection)
 {
     struct server *server = connection->server;
-    struct codec_pool pool = {.bytes = server->pool, .capacity = sizeof server->pool};
     struct request_record request;
     struct record record;
     int flaw = record_recv(connection->fd, false, server->in, sizeof server->in, 0, &record);
@@ -343,7 +439,7 @@ static void read_record(struct connection *connection)
         connection_end(connection, STATUS_PROTOCOL, "the record came with descriptors that nobody asked for");
         return;
     }
-    if (!codec_decode_request(&pool, server->in, record.bytes, &request)) {
+    if (!decode(server, record.bytes, &request)) {
         connection_end(connection, STATUS_MALFORMED, "the record is no request, or has too many parts");
         return;
     }
@@ -354,7 +450,7 @@ static void read_record(struct connection *connection)
     if (connection->session == NULL)
         handle_hello(connection, &request);
     else
-        handle_operations(connection, &request);
+        handle_operations(connection, &request, record.bytes);
 }
 
 static void on_poll(uv_poll_t *handle, int status, int events)

@@ -5,7 +5,8 @@
  * Invariants, which bound what a client can cost:
  * - No record is read while a reply waits to be sent: a client that does not read its
  *   answers holds up itself, at the price of one reply.
- * - One record is read per turn of the loop, so every client gets its turn.
+ * - One record is read per turn of the loop, and a request of many operations gives the
+ *   turn away when its time slice is over: so every client gets its turn.
  * - A connection says Hello within the time the configuration gives it, and gets no
  *   arena before that.
  * - Whatever a client does wrong ends in a refusal (the connection goes on) or in
@@ -36,7 +37,8 @@ struct connection {
     struct session *session; /* NULL before Hello */
     uint8_t *pending;        /* a reply that the socket had no room for */
     size_t pending_bytes;
-    uint64_t due_ns; /* by when what was done so far would be done at the permitted rate */
+    struct unfinished *unfinished; /* a request whose slice was over */
+    uint64_t due_ns;               /* by when what was done so far would be done at the permitted rate */
     uint64_t operations;
     uint64_t refusals;
 };

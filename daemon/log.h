@@ -7,7 +7,7 @@
 #ifndef DAEMON_LOG_H
 #define DAEMON_LOG_H
 
-enum log_priority { LOG_ERROR = 3, LOG_WARNING = 4, LOG_NOTICE = 5, LOG_INFO = 6, LOG_DEBUG = 7 };
+enum log_priority { LOG_ERROR = 3, LOG_WARNING = 4, LOG_NOTICE = 5, LOG_INFO = 6 };
 
 #define LOG_BURST 200u
 

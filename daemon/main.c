@@ -134,12 +134,15 @@ int main(int argc, char **argv)
     if (!options_parse(&options, argc, argv, &status))
         return status;
     /* A private broker's stderr is that of the program which it serves. */
-    log_set_level(options.debug ? LOG_DEBUG : options.fd >= 0 ? LOG_WARNING : LOG_INFO);
+    if (options.fd >= 0)
+        log_set_level(LOG_WARNING);
     if (!read_config(&options, &config))
         return EXIT_CONFIG;
     if (options.check_config)
         return EXIT_SUCCESS;
 
+    (void)signal(SIGPIPE, SIG_IGN); /* whoever reads the log may go away */
+    (void)signal(SIGXFSZ, SIG_IGN); /* under RLIMIT_FSIZE an arena that can't grow is an error, not the end */
     process_harden();
     config.sessions_max = process_allow_sessions(config.sessions_max);
     if (geteuid() == 0 && options.fd < 0)

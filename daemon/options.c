@@ -17,7 +17,6 @@ static const char usage[] =
     "  -f, --fd=N           serve the connected socket N, and end when it closes\n"
     "  -c, --config=FILE    read FILE instead of " JITBROKER_CONFIG "\n"
     "      --check-config   say whether the configuration is right, and end\n"
-    "  -d, --debug          log more\n"
     "  -h, --help           show this\n"
     "  -V, --version        show the version\n"
     "\n"
@@ -56,7 +55,6 @@ bool options_parse(struct options *options, int argc, char **argv, int *status)
         {"fd", required_argument, NULL, 'f'},
         {"config", required_argument, NULL, 'c'},
         {"check-config", no_argument, NULL, OPTION_CHECK_CONFIG},
-        {"debug", no_argument, NULL, 'd'},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
@@ -64,7 +62,7 @@ bool options_parse(struct options *options, int argc, char **argv, int *status)
     int option;
 
     *options = (struct options){.fd = -1};
-    while ((option = getopt_long(argc, argv, "s:uf:c:dhV", longs, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "s:uf:c:hV", longs, NULL)) != -1) {
         switch (option) {
         case 's':
             options->socket = optarg;
@@ -81,9 +79,6 @@ bool options_parse(struct options *options, int argc, char **argv, int *status)
             break;
         case OPTION_CHECK_CONFIG:
             options->check_config = true;
-            break;
-        case 'd':
-            options->debug = true;
             break;
         case 'h':
             (void)fputs(usage, stdout);

@@ -14,7 +14,6 @@ struct options {
     int fd;             /* -1: none */
     bool user;
     bool check_config;
-    bool debug;
 };
 
 /* Returns false if the program is to end with *status now: after --help, --version or a mistake. */

@@ -40,6 +40,19 @@ static enum status grant_kind(const struct config *config, const struct peer *pe
     return STATUS_OK;
 }
 
+static uint64_t span_max_bytes(uint64_t arena_bytes, uint32_t granularity)
+{
+    uint64_t bytes = heap_span_max_bytes(arena_bytes, granularity);
+
+    return bytes < SPAN_LIMIT_BYTES ? bytes : SPAN_LIMIT_BYTES;
+}
+
+/* What this kind of arena can do of what the client wishes. */
+static uint64_t grant_features(enum arena_kind kind, uint64_t wishes)
+{
+    return kind == ARENA_THROUGH ? wishes & FEATURE_IMMEDIATE_RELEASE : 0;
+}
+
 struct session *session_new(uint64_t id, const struct config *config, const struct peer *peer,
                             struct account *account, const struct hello *hello, struct welcome *welcome,
                             struct result *result)
@@ -59,12 +72,12 @@ struct session *session_new(uint64_t id, const struct config *config, const stru
     session->id = id;
     session->shape = (struct shape){
         .arena_bytes = arena_bytes,
-        .span_max_bytes = heap_span_max_bytes(arena_bytes, hello->granularity),
+        .span_max_bytes = span_max_bytes(arena_bytes, hello->granularity),
         .granularity = hello->granularity,
     };
     session->bytes_max = config->bytes_max;
     session->span_max = config->span_max;
-    session->immediate_release = (hello->features & FEATURE_IMMEDIATE_RELEASE) != 0;
+    session->immediate_release = (grant_features(kind, hello->features) & FEATURE_IMMEDIATE_RELEASE) != 0;
     charge_init(&session->bytes, account, QUOTA_BYTES);
     error = arena_init(&session->arena, kind, arena_bytes, hello->fill_pattern);
     if (error != 0) {
@@ -81,7 +94,7 @@ struct session *session_new(uint64_t id, const struct config *config, const stru
 
     *welcome = (struct welcome){
         .version = PROTOCOL_VERSION,
-        .features = hello->features & FEATURE_IMMEDIATE_RELEASE,
+        .features = grant_features(kind, hello->features),
         .session = id,
         .write_mode = kind == ARENA_DIRECT ? WRITE_DIRECT : WRITE_THROUGH,
         .arena_bytes = arena_bytes,

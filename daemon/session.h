@@ -37,7 +37,7 @@ struct session {
 struct session *session_new(uint64_t id, const struct config *config, const struct peer *peer,
                             struct account *account, const struct hello *hello, struct welcome *welcome,
                             struct result *result);
-/* NULL is allowed. Returns NULL. */
+/* NULL is allowed. Returns NULL. The client's mapping, if it still has one, is its own from here on. */
 struct session *session_free(struct session *session);
 
 /*

@@ -19,6 +19,9 @@
 #define ERROR_TEXT_MAX_BYTES 200u
 #define VERSION_TEXT_MAX_BYTES 63u
 
+/* No span is larger: what one operation takes the daemon from its other clients is bounded by it. */
+#define SPAN_LIMIT_BYTES (UINT64_C(32) << 20)
+
 #define BLOCK_BYTES 65536u
 #define GRANULARITY_MIN_BYTES 64u
 #define GRANULARITY_MAX_BYTES 256u

@@ -32,7 +32,8 @@ static void collect_fds(struct msghdr *message, struct record *record)
     }
 }
 
-int record_recv(int socket, bool wait, void *buffer, size_t buffer_bytes, unsigned fds_max, struct record *record)
+int record_recv(int socket, bool wait, void *buffer, size_t buffer_bytes, unsigned fds_max,
+                struct record *record)
 {
     union control control;
     struct iovec data = {.iov_base = buffer, .iov_len = buffer_bytes};
@@ -69,28 +70,45 @@ int record_recv(int socket, bool wait, void *buffer, size_t buffer_bytes, unsign
     return flaw;
 }
 
-int record_send(int socket, bool wait, const void *data, size_t bytes, const int *fds, unsigned fds_count)
+/* The common case, without the price of a message header. */
+static int send_plain(int socket, bool wait, const void *data, size_t bytes)
 {
-    union control control;
-    struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = bytes};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
     ssize_t sent;
 
-    assert(fds_count <= RECORD_FDS_MAX);
-    if (fds_count > 0) {
-        struct cmsghdr *rights;
+    do {
+        sent = send(socket, data, bytes, (wait ? 0 : MSG_DONTWAIT) | MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR && !wait);
+    return sent < 0 ? -errno : 0;
+}
 
-        memset(&control, 0, sizeof control);
-        message.msg_control = control.bytes;
-        message.msg_controllen = CMSG_SPACE(sizeof(int) * fds_count);
-        rights = CMSG_FIRSTHDR(&message);
-        rights->cmsg_level = SOL_SOCKET;
-        rights->cmsg_type = SCM_RIGHTS;
-        rights->cmsg_len = CMSG_LEN(sizeof(int) * fds_count);
-        memcpy(CMSG_DATA(rights), fds, sizeof(int) * fds_count);
-    }
+static int send_with_fds(int socket, bool wait, const void *data, size_t bytes, const int *fds,
+                         unsigned fds_count)
+{
+    union control control = {.bytes = {0}};
+    struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = bytes};
+    struct msghdr message = {
+        .msg_iov = &part,
+        .msg_iovlen = 1,
+        .msg_control = control.bytes,
+        .msg_controllen = CMSG_SPACE(sizeof(int) * fds_count),
+    };
+    struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+    ssize_t sent;
+
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(sizeof(int) * fds_count);
+    memcpy(CMSG_DATA(rights), fds, sizeof(int) * fds_count);
     do {
         sent = sendmsg(socket, &message, (wait ? 0 : MSG_DONTWAIT) | MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR && !wait);
     return sent < 0 ? -errno : 0;
+}
+
+int record_send(int socket, bool wait, const void *data, size_t bytes, const int *fds, unsigned fds_count)
+{
+    assert(fds_count <= RECORD_FDS_MAX);
+    if (fds_count == 0)
+        return send_plain(socket, wait, data, bytes);
+    return send_with_fds(socket, wait, data, bytes, fds, fds_count);
 }
