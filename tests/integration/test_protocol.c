@@ -3,9 +3,13 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/harness/broker.h"
@@ -534,6 +538,100 @@ START_TEST(who_reads_no_answers_is_held_back_and_loses_nothing)
 }
 END_TEST
 
+START_TEST(a_large_batch_lets_others_have_their_turn)
+{
+    const struct request statistics = {.operation = OPERATION_STATISTICS};
+    const struct request alloc = {.operation = OPERATION_ALLOC, .size = 16u << 20};
+    uint64_t answered = 0;
+    struct buffer out;
+    struct result result;
+    uint64_t span;
+
+    wire_hello(wire);
+    span = wire_run(wire, &alloc).offset;
+    out = wire_begin(wire);
+    for (int i = 0; i < 50; i++) {
+        /* The one at the start of the arena is given back and taken again each time. */
+        ck_assert(codec_put_operation(&out, &(struct request){.operation = OPERATION_RELEASE, .span = span}));
+        ck_assert(codec_put_operation(&out, &alloc));
+    }
+    wire_send(wire, &out);
+    /* One core or two: the bystander is answered again and again before the batch is. */
+    for (;;) {
+        ssize_t got = recv(wire->socket, wire->in_bytes, sizeof wire->in_bytes, MSG_DONTWAIT | MSG_PEEK);
+
+        if (got > 0)
+            break;
+        result = wire_run(bystander, &statistics);
+        ck_assert_int_eq(result.status, STATUS_OK);
+        answered++;
+    }
+    ck_assert_uint_ge(answered, 20);
+    wire_receive(wire);
+    ck_assert_uint_eq(wire->reply.results_count, 100);
+    for (size_t i = 0; i < 100; i++) {
+        codec_result(&wire->reply, i, &result);
+        ck_assert_int_eq(result.status, STATUS_OK);
+    }
+}
+END_TEST
+
+START_TEST(a_client_may_go_in_the_middle_of_a_large_batch)
+{
+    const struct request alloc = {.operation = OPERATION_ALLOC, .size = 16u << 20};
+    struct buffer out;
+    uint64_t span;
+
+    wire_hello(wire);
+    span = wire_run(wire, &alloc).offset;
+    out = wire_begin(wire);
+    for (int i = 0; i < 20; i++) {
+        ck_assert(codec_put_operation(&out, &(struct request){.operation = OPERATION_RELEASE, .span = span}));
+        ck_assert(codec_put_operation(&out, &alloc));
+    }
+    wire_send(wire, &out);
+    ck_assert_int_eq(shutdown(wire->socket, SHUT_RDWR), 0);
+}
+END_TEST
+
+START_TEST(the_memory_of_an_ended_session_is_gone_even_where_it_is_mapped)
+{
+    const struct request alloc = {.operation = OPERATION_ALLOC, .size = 1u << 20};
+    struct stat status;
+    volatile uint8_t *mapping;
+    pid_t pid;
+    int how;
+    int fd;
+
+    if (!are_we_root() && getuid() == broker.uid)
+        skip("the daemon has this user's uid, whose arena is sealed and keeps its memory");
+    wire_hello(wire);
+    fd = dup(wire->record.fds[0]);
+    mapping = mmap(NULL, wire->reply.welcome.arena_bytes, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+    ck_assert_ptr_ne((const void *)(uintptr_t)mapping, MAP_FAILED);
+    ck_assert_int_eq(wire_run(wire, &alloc).status, STATUS_OK);
+    ck_assert_uint_ne(mapping[1u << 20], 0);
+    ck_assert_int_eq(fstat(fd, &status), 0);
+    ck_assert_int_ge(status.st_size, 1 << 20);
+
+    ck_assert_int_eq(shutdown(wire->socket, SHUT_RDWR), 0);
+    do {
+        (void)usleep(1000);
+        ck_assert_int_eq(fstat(fd, &status), 0);
+    } while (status.st_size != 0);
+    ck_assert_int_eq(status.st_blocks, 0);
+    pid = fork();
+    if (pid == 0) {
+        (void)signal(SIGBUS, SIG_DFL);
+        _exit(mapping[0]);
+    }
+    ck_assert_int_eq(waitpid(pid, &how, 0), pid);
+    ck_assert(WIFSIGNALED(how));
+    ck_assert_int_eq(WTERMSIG(how), SIGBUS);
+    (void)close(fd);
+}
+END_TEST
+
 START_TEST(refusals_and_reasons_are_logged)
 {
     const struct request release = {.operation = OPERATION_RELEASE, .span = 64};
@@ -586,6 +684,9 @@ int main(void)
     tcase_add_test(all, operations_of_one_request_are_done_in_order_with_a_result_each);
     tcase_add_test(all, requests_may_be_pipelined);
     tcase_add_test(all, who_reads_no_answers_is_held_back_and_loses_nothing);
+    tcase_add_test(all, a_large_batch_lets_others_have_their_turn);
+    tcase_add_test(all, a_client_may_go_in_the_middle_of_a_large_batch);
+    tcase_add_test(all, the_memory_of_an_ended_session_is_gone_even_where_it_is_mapped);
     tcase_add_test(all, refusals_and_reasons_are_logged);
     suite_add_tcase(suite, all);
 

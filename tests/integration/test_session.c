@@ -129,9 +129,15 @@ END_TEST
 START_TEST(sizes_from_1_to_the_largest_are_served_and_no_more)
 {
     jitc_info info = {.struct_size = sizeof info};
+    jitc_options options;
     jitc_span span;
 
+    options = broker_options(&through);
+    options.arena_bytes = 1 << 20;
+    disconnect();
+    client = broker_connect(&through, &options);
     assert_ok(jitc_describe(client, &info));
+    ck_assert_uint_eq(info.span_max_bytes, (1 << 20) - 64);
     assert_fails(JITC_E_INVALID, "size", jitc_alloc(client, &span, 0));
     assert_ok(jitc_alloc(client, &span, 1));
     ck_assert_uint_eq(span.size, info.granularity);
@@ -566,10 +572,12 @@ START_TEST(arena_sizes_are_rounded_up_and_bounded_by_policy)
     ck_assert_uint_eq(info.arena_bytes, 65536);
     ck_assert_uint_eq(info.span_max_bytes, 65536 - 64);
     disconnect();
-    options.arena_bytes = UINT64_C(1) << 30;
+    options.arena_bytes = UINT64_C(256) << 20;
     client = broker_connect(&through, &options);
+    assert_ok(jitc_describe(client, &info));
+    ck_assert_uint_eq(info.span_max_bytes, 32 << 20); /* whatever the arena */
     disconnect();
-    options.arena_bytes = (UINT64_C(1) << 30) + 1;
+    options.arena_bytes = (UINT64_C(256) << 20) + 1;
     assert_fails(JITC_E_TOO_LARGE, "policy", jitc_connect(&client, &options));
     options.arena_bytes = UINT64_MAX;
     assert_fails(JITC_E_TOO_LARGE, "arena", jitc_connect(&client, &options));
