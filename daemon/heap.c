@@ -212,33 +212,66 @@ static uint32_t find_untaken(const struct heap *heap, uint32_t count)
     }
 }
 
-/* The shortest free run of the unit that holds `granules`, and the longest one left after taking it. */
+/* The search for the shortest run that is long enough, and for the longest of the others. */
+struct fit {
+    uint32_t granules;
+    uint32_t best; /* where it starts, or NO_BIT */
+    uint32_t best_length;
+    uint32_t longest;
+};
+
+static void fit_run(struct fit *fit, uint32_t end, uint32_t length)
+{
+    uint32_t other = length;
+
+    if (length >= fit->granules && (fit->best == NO_BIT || length < fit->best_length)) {
+        other = fit->best == NO_BIT ? 0 : fit->best_length;
+        fit->best = end - length;
+        fit->best_length = length;
+    }
+    if (other > fit->longest)
+        fit->longest = other;
+}
+
+/*
+ * The start of the shortest free run of the unit that holds `granules`, and the longest run
+ * left after taking them there. Every allocation comes by here: so it goes by words.
+ */
 static uint32_t best_run(const struct unit *unit, uint32_t unit_granules, uint32_t granules,
                          uint32_t *longest_left)
 {
-    uint32_t best = NO_BIT;
-    uint32_t best_length = UINT32_MAX;
-    uint32_t longest = 0;
+    struct fit fit = {.granules = granules, .best = NO_BIT};
+    uint32_t run = 0; /* free granules up to where we are */
 
-    for (uint32_t at = 0; at < unit_granules;) {
-        uint32_t from = bit_next(unit->used, at, unit_granules, UINT64_MAX);
-        uint32_t to = bit_next(unit->used, from, unit_granules, 0);
-        uint32_t length = to - from;
+    for (uint32_t at = 0; at < unit_granules; at += WORD_BITS) {
+        uint64_t used = unit->used[at / WORD_BITS];
+        uint32_t bit = 0;
 
-        if (length >= granules && length < best_length) {
-            if (best != NO_BIT && best_length > longest)
-                longest = best_length;
-            best = from;
-            best_length = length;
-        } else if (length > longest) {
-            longest = length;
+        while (used != 0) {
+            uint32_t free = (uint32_t)__builtin_ctzll(used);
+
+            run += free;
+            bit += free;
+            if (run > 0)
+                fit_run(&fit, at + bit, run);
+            run = 0;
+            used >>= free;
+            if (used == UINT64_MAX >> bit) { /* used up to the end of the word */
+                bit = WORD_BITS;
+                break;
+            }
+            free = (uint32_t)__builtin_ctzll(~used);
+            bit += free;
+            used >>= free;
         }
-        at = to;
+        run += WORD_BITS - bit;
     }
-    if (best != NO_BIT && best_length - granules > longest)
-        longest = best_length - granules;
-    *longest_left = longest;
-    return best;
+    if (run > 0)
+        fit_run(&fit, unit_granules, run);
+    if (fit.best != NO_BIT && fit.best_length - granules > fit.longest)
+        fit.longest = fit.best_length - granules;
+    *longest_left = fit.longest;
+    return fit.best;
 }
 
 bool heap_place(const struct heap *heap, uint64_t bytes, struct placement *placement)
