@@ -275,17 +275,15 @@ static void handle_hello(struct connection *connection, struct request_record *r
     }
     server->sessions_started++;
     (void)uv_timer_stop(&connection->timer);
-    sent = send_welcome(connection, record->id, &welcome);
-    if (sent != 0) {
-        end_by_errno(connection, sent);
-        return;
-    }
     log_client(LOG_INFO,
                "session %" PRIu64 " started: uid=%u pid=%d write=%s arena=%" PRIu64 " granularity=%" PRIu32
                "%s",
                welcome.session, (unsigned)connection->peer.uid, (int)connection->peer.pid,
                welcome.write_mode == WRITE_DIRECT ? "direct" : "through", welcome.arena_bytes,
                welcome.granularity, welcome.sealed ? " sealed" : "");
+    sent = send_welcome(connection, record->id, &welcome);
+    if (sent != 0)
+        end_by_errno(connection, sent);
 }
 
 /* STATUS_OK if the request as a whole can be done; what its operations say comes later. */

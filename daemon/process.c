@@ -14,6 +14,15 @@
 #define PR_MDWE_REFUSE_EXEC_GAIN 1
 #endif
 
+/* AddressSanitizer's leak checker is a ptracer, which the process must let in. */
+#ifdef __SANITIZE_ADDRESS__
+#define HAS_LEAK_CHECKER
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define HAS_LEAK_CHECKER
+#endif
+#endif
+
 /* A session's socket, pidfd, arena and, in direct mode, the arena's second descriptor. */
 #define FDS_PER_SESSION 4u
 /* Standard streams, listeners, libuv's own, and what is open for a moment. */
@@ -29,7 +38,7 @@ void process_harden(void)
     if (prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) != 0 && errno != EINVAL && errno != EPERM)
         log_line(LOG_WARNING, "memory-deny-write-execute: %s", strerror(errno));
     (void)setrlimit(RLIMIT_CORE, &no_core);
-#ifndef __SANITIZE_ADDRESS__ /* its leak checker is a ptracer */
+#ifndef HAS_LEAK_CHECKER
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
         log_line(LOG_WARNING, "dumpable: %s", strerror(errno));
 #endif
