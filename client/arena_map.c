@@ -97,18 +97,25 @@ static uint64_t distance(uint64_t a, uint64_t b)
     return a > b ? a - b : b - a;
 }
 
+static bool is_within_reach(uint64_t start, uint64_t bytes, uint64_t near)
+{
+    return distance(start, near) < NEAR_BYTES && distance(start + bytes, near) < NEAR_BYTES;
+}
+
 /* The start in the free range [low, high) closest to `near`, or 0. */
 static uint64_t place_in(uint64_t low, uint64_t high, uint64_t bytes, uint64_t near)
 {
-    uint64_t start;
+    uint64_t start = near;
 
     low = (low + NEAR_ALIGNMENT - 1) & ~(NEAR_ALIGNMENT - 1);
     if (high < low || high - low < bytes)
         return 0;
-    start = near <= low ? low : (high - bytes) & ~(NEAR_ALIGNMENT - 1);
-    if (start < low || distance(start, near) >= NEAR_BYTES || distance(start + bytes, near) >= NEAR_BYTES)
-        return 0;
-    return start;
+    if (start > high - bytes)
+        start = high - bytes;
+    start &= ~(NEAR_ALIGNMENT - 1);
+    if (start < low)
+        start = low;
+    return is_within_reach(start, bytes, near) ? start : 0;
 }
 
 /* An address, free a moment ago, from where `bytes` are all within reach of `near`; 0: there is none. */
@@ -140,23 +147,19 @@ static uint64_t find_near(uint64_t bytes, uint64_t near)
     return best;
 }
 
-static void *map_rx(int fd, size_t bytes, const void *near_to, bool *is_near)
+static void *map_rx(int fd, size_t bytes, const void *near_to)
 {
-    void *memory;
-
-    *is_near = false;
     /* A place can be taken between our looking and our mapping. */
     for (int i = 0; near_to != NULL && i < NEAR_TRIES; i++) {
         uint64_t start = find_near(bytes, (uintptr_t)near_to);
+        void *memory;
 
         if (start == 0)
             break;
         memory = mmap((void *)(uintptr_t)start, bytes, PROT_READ | PROT_EXEC,
                       MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
-        if (memory != MAP_FAILED) {
-            *is_near = true;
+        if (memory != MAP_FAILED)
             return memory;
-        }
         if (errno != EEXIST)
             break;
     }
@@ -166,39 +169,59 @@ static void *map_rx(int fd, size_t bytes, const void *near_to, bool *is_near)
 int arena_map_init(struct arena_map *map, int fd, int fd_direct, size_t bytes, const void *near_to,
                    bool near_required)
 {
-    void *memory;
+    void *rx = map_rx(fd, bytes, near_to);
+    void *rw = NULL;
+    bool is_near;
 
-    *map = (struct arena_map){.bytes = bytes};
-    memory = map_rx(fd, bytes, near_to, &map->is_near);
-    if (memory == MAP_FAILED)
+    *map = (struct arena_map){.fd = -1};
+    if (rx == MAP_FAILED)
         return failure_set(JITC_E_SYSTEM, "mapping the arena (%zu bytes) read+execute: %m", bytes);
-    map->rx = memory;
-    if (near_required && !map->is_near) {
-        (void)munmap(memory, bytes);
-        return failure_set(JITC_E_SYSTEM, "no %zu bytes are free within 2 GiB of %p", bytes, near_to);
+    is_near = near_to != NULL && is_within_reach((uintptr_t)rx, bytes, (uintptr_t)near_to);
+    if (near_required && !is_near) {
+        (void)munmap(rx, bytes);
+        return failure_set(JITC_E_NOT_NEAR, "no %zu bytes are free within 2 GiB of %p", bytes, near_to);
     }
     if (fd_direct >= 0) {
-        memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_direct, 0);
-        if (memory == MAP_FAILED) {
-            (void)munmap(map->rx, bytes);
-            return failure_set(JITC_E_SYSTEM, "mapping the arena (%zu bytes) read+write: %m", bytes);
+        rw = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_direct, 0);
+        if (rw == MAP_FAILED) {
+            int status = failure_set(JITC_E_SYSTEM, "mapping the arena (%zu bytes) read+write: %m", bytes);
+
+            (void)munmap(rx, bytes);
+            return status;
         }
-        map->rw = memory;
         /* A child that writes would write into its parent's code. */
-        (void)madvise(memory, bytes, MADV_DONTFORK);
+        (void)madvise(rw, bytes, MADV_DONTFORK);
     }
+    *map = (struct arena_map){.rx = rx, .rw = rw, .bytes = bytes, .fd = fd, .is_near = is_near};
     map_link(map);
     return JITC_OK;
 }
 
 void arena_map_deinit(struct arena_map *map, bool inherited)
 {
+    if (map->rx == NULL)
+        return;
     map_unlink(map);
     if (!map->is_sealed)
         (void)munmap(map->rx, map->bytes);
     if (map->rw != NULL && !inherited)
         (void)munmap(map->rw, map->bytes);
-    *map = (struct arena_map){0};
+    (void)close(map->fd);
+    *map = (struct arena_map){.fd = -1};
+}
+
+bool arena_map_read(const struct arena_map *map, uint64_t offset, void *to, size_t bytes)
+{
+    size_t done = 0;
+
+    while (done < bytes) {
+        ssize_t got = pread(map->fd, (uint8_t *)to + done, bytes - done, (off_t)(offset + done));
+
+        if (got == 0 || (got < 0 && errno != EINTR))
+            return false;
+        done += got < 0 ? 0 : (size_t)got;
+    }
+    return true;
 }
 
 bool arena_map_offset(const struct arena_map *map, const void *pointer, uint64_t *offset)

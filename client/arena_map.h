@@ -16,19 +16,26 @@ struct arena_map {
     uint8_t *rx;
     uint8_t *rw; /* NULL unless direct */
     size_t bytes;
+    int fd; /* read-only, of the arena */
     bool is_near;
     bool is_sealed; /* mseal()ed: can't be unmapped any more */
 };
 
 /*
- * Maps `bytes` of fd read+execute; of fd_direct, unless that is -1, read+write. Near
- * `near_to` where that is not NULL; `near_required` makes it fail otherwise. Both
- * descriptors stay the caller's. JITC_OK, or a status with its detail set.
+ * Maps `bytes` of fd read+execute, which it takes over on success; of fd_direct, unless that
+ * is -1, read+write. Near `near_to` where that is not NULL; `near_required` makes it fail
+ * otherwise. JITC_OK, or a status with its detail set and *map without a mapping.
  */
 int arena_map_init(struct arena_map *map, int fd, int fd_direct, size_t bytes, const void *near_to,
                    bool near_required);
 /* In a child (`inherited`) the writable view is not there, and what is in its place is not ours. */
 void arena_map_deinit(struct arena_map *map, bool inherited);
+
+/*
+ * Copies out what the arena holds at [offset, offset + bytes), also where nothing is any more:
+ * then it returns false, where reading the mapping would be SIGBUS.
+ */
+bool arena_map_read(const struct arena_map *map, uint64_t offset, void *to, size_t bytes);
 
 /* The offset in the arena of a pointer into either view; false if it is into neither. */
 bool arena_map_offset(const struct arena_map *map, const void *pointer, uint64_t *offset);

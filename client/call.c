@@ -15,20 +15,26 @@
 int call_begin(struct jitc_client *client)
 {
     int status = client_check(client);
+    int cancel_state;
 
     if (status != JITC_OK)
         return status;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     (void)pthread_mutex_lock(&client->lock);
+    client->cancel_state = cancel_state;
     if (!client->is_lost)
         return JITC_OK;
     status = failure_set(JITC_E_DISCONNECTED, "disconnected from the broker: %s", client->lost);
-    (void)pthread_mutex_unlock(&client->lock);
+    call_end(client);
     return status;
 }
 
 void call_end(struct jitc_client *client)
 {
+    int cancel_state = client->cancel_state;
+
     (void)pthread_mutex_unlock(&client->lock);
+    (void)pthread_setcancelstate(cancel_state, NULL);
 }
 
 struct buffer call_buffer(struct jitc_client *client)
@@ -85,7 +91,7 @@ static int lose_to_time(struct jitc_client *client)
     return failure_set(JITC_E_TIMEOUT, "the broker gave %s", client->lost);
 }
 
-static int lose_to_nonsense(struct jitc_client *client, const char *what)
+int call_lose(struct jitc_client *client, const char *what)
 {
     (void)snprintf(client->lost, sizeof client->lost, "its reply %s", what);
     client->is_lost = true;
@@ -150,14 +156,16 @@ int call_receive(struct jitc_client *client, uint64_t id, struct reply_record *r
         return lose_after_error(client, -flaw);
     if (flaw == RECORD_E_END)
         return lose_to_daemon(client, NULL, "it closed the connection");
+    if (flaw == RECORD_E_NO_FDS)
+        return failure_set(JITC_E_SYSTEM, "no descriptors are free here for the arena");
     if (flaw != RECORD_WHOLE)
-        return lose_to_nonsense(client, "is too large, or came with descriptors");
+        return call_lose(client, "is too large, or came with descriptors");
     if (!codec_decode_reply(&client->pool, receive_buffer(client), record->bytes, reply))
-        flaw = lose_to_nonsense(client, "is no message of the protocol");
+        flaw = call_lose(client, "is no message of the protocol");
     else if (reply->id == 0 && reply->has_error)
         flaw = lose_to_daemon(client, reply, "");
     else if (reply->id != id)
-        flaw = lose_to_nonsense(client, "answers another request");
+        flaw = call_lose(client, "answers another request");
     else if (reply->has_error)
         flaw = call_status(&reply->error);
     if (flaw != JITC_OK) {
@@ -194,7 +202,7 @@ int call_run(struct jitc_client *client, const struct request *request, struct r
     if (status == JITC_OK)
         status = call_receive(client, id, &reply, 0, NULL);
     if (status == JITC_OK && reply.results_count != 1)
-        status = lose_to_nonsense(client, "has not one result");
+        status = call_lose(client, "has not one result");
     if (status == JITC_OK) {
         codec_result(&reply, 0, result);
         status = call_status(result);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Requests and their replies. A call holds its client's lock from call_begin() to
- * call_end(), so replies cannot be mixed up; whatever breaks the connection is
- * remembered in the client and told by every later call.
+ * call_end(), so replies cannot be mixed up, and its thread can't be cancelled meanwhile; whatever breaks the
+ * connection is remembered in the client and told by every later call.
  */
 #ifndef CLIENT_CALL_H
 #define CLIENT_CALL_H
@@ -28,6 +28,9 @@ int call_send(struct jitc_client *client, struct buffer *out, uint64_t *id);
  */
 int call_receive(struct jitc_client *client, uint64_t id, struct reply_record *reply, unsigned fds_max,
                  struct record *record);
+
+/* Gives the connection up: the reply `what`, which no broker of ours says. Returns BAD_REPLY. */
+int call_lose(struct jitc_client *client, const char *what);
 
 /* One operation, start to end. The status of *result, with its detail set. */
 int call_run(struct jitc_client *client, const struct request *request, struct result *result);

@@ -29,23 +29,48 @@ void jitc_options_init(jitc_options *options)
     options->struct_size = sizeof *options;
 }
 
-jitc_options client_options(const jitc_options *options)
+int client_check_struct(const char *name, size_t struct_size, size_t needed)
 {
-    jitc_options all;
+    if (struct_size < needed)
+        return failure_set(JITC_E_INVALID, "%s.struct_size is %zu: set it to sizeof, which is %zu", name,
+                           struct_size, needed);
+    return JITC_OK;
+}
 
-    jitc_options_init(&all);
-    if (options != NULL) {
-        /* A program built with another version may know fewer fields, or more. */
-        memcpy(&all, options, options->struct_size < sizeof all ? options->struct_size : sizeof all);
-        all.struct_size = sizeof all;
+/* What a later version put behind the fields that we know must not be asked for in vain. */
+static bool has_unknown_wishes(const jitc_options *options)
+{
+    const uint8_t *bytes = (const uint8_t *)options;
+
+    for (size_t i = sizeof *options; i < options->struct_size; i++) {
+        if (bytes[i] != 0)
+            return true;
     }
-    if (all.timeout_ms == 0)
-        all.timeout_ms = TIMEOUT_DEFAULT_MS;
-    return all;
+    return (options->flags & ~(JITC_NEAR_REQUIRED | JITC_IMMEDIATE_RELEASE | JITC_LARGE_PAGES)) != 0;
+}
+
+int client_options(const jitc_options *options, jitc_options *all)
+{
+    jitc_options_init(all);
+    if (options != NULL) {
+        if (options->struct_size < sizeof *all)
+            return failure_set(JITC_E_INVALID, "options.struct_size is %zu: call jitc_options_init() first",
+                               options->struct_size);
+        if (has_unknown_wishes(options))
+            return failure_set(JITC_E_INVALID,
+                               "options ask for what libjitclient " JITBROKER_VERSION " does not know");
+        *all = *options;
+        all->struct_size = sizeof *all;
+    }
+    if (all->timeout_ms == 0)
+        all->timeout_ms = TIMEOUT_DEFAULT_MS;
+    return JITC_OK;
 }
 
 int client_check(const struct jitc_client *client)
 {
+    if (client == NULL)
+        return failure_set(JITC_E_INVALID, "client is NULL");
     if (!fork_guard_is_ours(client->mark))
         return failure_set(JITC_E_FORKED,
                            "this client belongs to the parent process; connect anew in the child");
@@ -91,6 +116,21 @@ static int check_welcome(const struct reply_record *reply, const struct record *
     return JITC_OK;
 }
 
+/* A program that closed its standard streams would print into what got their number. */
+static int move_off_standard_streams(int *fd)
+{
+    int moved;
+
+    if (*fd > STDERR_FILENO)
+        return JITC_OK;
+    moved = fcntl(*fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (moved < 0)
+        return failure_set(JITC_E_SYSTEM, "descriptor %d: %m", *fd);
+    (void)close(*fd);
+    *fd = moved;
+    return JITC_OK;
+}
+
 static int handshake(struct jitc_client *client, const jitc_options *options)
 {
     const struct hello hello = {
@@ -117,11 +157,13 @@ static int handshake(struct jitc_client *client, const jitc_options *options)
         return status;
     status = check_welcome(&reply, &record);
     if (status == JITC_OK)
+        status = move_off_standard_streams(&record.fds[0]);
+    if (status == JITC_OK)
         status = arena_map_init(&client->map, record.fds[0], record.fds_count == 2 ? record.fds[1] : -1,
                                 (size_t)reply.welcome.arena_bytes, options->near_to,
                                 (options->flags & JITC_NEAR_REQUIRED) != 0);
-    while (record.fds_count > 0)
-        (void)close(record.fds[--record.fds_count]);
+    for (unsigned i = status == JITC_OK ? 1 : 0; i < record.fds_count; i++)
+        (void)close(record.fds[i]); /* the first one is the map's now */
     if (status == JITC_OK)
         client->welcome = reply.welcome;
     return status;
@@ -152,8 +194,11 @@ int client_new(struct jitc_client **result, int socket, const jitc_options *opti
     struct jitc_client *client;
     int status = set_up_socket(socket, options->timeout_ms);
 
+    if (status == JITC_OK)
+        status = move_off_standard_streams(&socket);
     if (status != JITC_OK) {
-        (void)close(socket);
+        if (socket >= 0)
+            (void)close(socket);
         return status;
     }
     client = client_allocate();
@@ -177,9 +222,14 @@ int client_new(struct jitc_client **result, int socket, const jitc_options *opti
 
 int jitc_adopt(jitc_client **client, int fd, const jitc_options *options)
 {
-    const jitc_options all = client_options(options);
+    jitc_options all;
+    int status = client_options(options, &all);
 
-    return client_new(client, fd, &all);
+    if (status == JITC_OK)
+        return client_new(client, fd, &all);
+    if (fd >= 0)
+        (void)close(fd);
+    return status;
 }
 
 jitc_client *jitc_close(jitc_client *client)
@@ -193,8 +243,7 @@ jitc_client *jitc_close(jitc_client *client)
     if (!inherited)
         (void)shutdown(client->socket, SHUT_RDWR);
     (void)close(client->socket);
-    if (client->map.rx != NULL)
-        arena_map_deinit(&client->map, inherited);
+    arena_map_deinit(&client->map, inherited);
     if (!inherited) /* a child's copy may be held by a thread that it does not have */
         (void)pthread_mutex_destroy(&client->lock);
     free(client->records);
@@ -205,8 +254,16 @@ jitc_client *jitc_close(jitc_client *client)
 
 int jitc_describe(jitc_client *client, jitc_info *info)
 {
-    const struct welcome *welcome = &client->welcome;
-    jitc_info all = {
+    const struct welcome *welcome;
+    jitc_info all;
+    int status = client_check(client);
+
+    if (status == JITC_OK)
+        status = client_check_struct("jitc_info", info->struct_size, sizeof all);
+    if (status != JITC_OK)
+        return status;
+    welcome = &client->welcome;
+    all = (jitc_info){
         .struct_size = info->struct_size,
         .base = client->map.rx,
         .arena_bytes = welcome->arena_bytes,
@@ -220,11 +277,7 @@ int jitc_describe(jitc_client *client, jitc_info *info)
         .has_large_pages = (welcome->features & FEATURE_LARGE_PAGES) != 0,
         .session = welcome->session,
     };
-    int status = client_check(client);
-
-    if (status != JITC_OK)
-        return status;
     memcpy(all.broker, welcome->daemon, sizeof all.broker);
-    memcpy(info, &all, info->struct_size < sizeof all ? info->struct_size : sizeof all);
+    memcpy(info, &all, sizeof all);
     return JITC_OK;
 }

@@ -21,7 +21,8 @@ struct jitc_client {
     bool has_barrier; /* the kernel can make all threads see patched code */
 
     pthread_mutex_t lock;
-    int socket; /* open until jitc_close(): as long as it is, the daemon leaves the arena its memory */
+    int cancel_state; /* of the thread that holds it, before it did */
+    int socket;       /* open until jitc_close(): with its end the daemon takes the arena's memory back */
     uint64_t last_id;
     bool is_lost;     /* nothing is said on the socket any more ... */
     char lost[256];   /* ... because of this */
@@ -29,8 +30,11 @@ struct jitc_client {
     struct codec_pool pool;
 };
 
-/* options with all defaults where that is NULL or shorter than this library's. */
-jitc_options client_options(const jitc_options *options);
+/* Fills in *all from the caller's options (NULL: the defaults). JITC_OK, or INVALID with its detail set. */
+int client_options(const jitc_options *options, jitc_options *all);
+
+/* JITC_OK if a struct with that struct_size can be filled in: it is at least as large as ours. */
+int client_check_struct(const char *name, size_t struct_size, size_t needed);
 
 /*
  * Says Hello on a connected socket, which it takes over, and maps the arena. *client

@@ -69,6 +69,7 @@ const char *jitc_strerror(int status)
         {JITC_E_SYSTEM, "system call failed"},
         {JITC_E_BAD_REPLY, "broker's answer makes no sense"},
         {JITC_E_CALLBACK, "write callback gave up"},
+        {JITC_E_NOT_NEAR, "no room near the wanted address"},
     };
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tells whether this process is still the one that made something. Holds for fork(),
- * vfork() and bare clone() alike: the mark is on a page that the kernel wipes in
- * a child, and reading it costs no system call.
+ * Tells whether this process is still the one that made something. Holds for fork() and
+ * bare clone() alike: the mark is on a page that the kernel wipes in a child, and reading
+ * it costs no system call. (A vfork() child is its parent until its execve.)
  */
 #ifndef CLIENT_FORK_GUARD_H
 #define CLIENT_FORK_GUARD_H

@@ -22,7 +22,13 @@
  * jitc_close(), which frees the child's copy and leaves the parent's alone.
  *
  * Signals. The library installs no handler, raises no SIGPIPE, never prints and
- * never exits. No function but jitc_strerror() is async-signal-safe.
+ * never exits. No function but jitc_strerror() is async-signal-safe. Where it waits a
+ * thread can't be cancelled.
+ *
+ * The end of a session. While the client is open and the daemon lives, code stays. It also
+ * stays, and runs on, when the daemon stops, crashes or hangs. It does not when the session
+ * is ended: by jitc_close(), or by the daemon, for a breach of the protocol that this library does
+ * not commit. Then the daemon takes the memory back, and running the code is SIGBUS.
  */
 #ifndef JITCLIENT_H
 #define JITCLIENT_H
@@ -73,13 +79,14 @@ enum jitc_status {
 
     /* Found on this side of the socket. */
     JITC_E_NO_BROKER = 100,       /* no socket to connect to, or nobody behind it */
-    JITC_E_DISCONNECTED = 101,    /* the daemon is gone; code that is mapped runs on */
+    JITC_E_DISCONNECTED = 101,    /* the daemon is gone, or has ended the session: see the detail */
     JITC_E_TIMEOUT = 102,         /* no answer in time; the client is disconnected */
     JITC_E_FORKED = 103,          /* the client belongs to the parent process */
     JITC_E_FOREIGN_POINTER = 104, /* the pointer is not into this client's arena */
     JITC_E_SYSTEM = 105,          /* a system call failed; the detail names it */
     JITC_E_BAD_REPLY = 106,       /* the daemon's answer makes no sense; disconnected */
-    JITC_E_CALLBACK = 107         /* the write callback returned an error */
+    JITC_E_CALLBACK = 107,        /* the write callback returned an error */
+    JITC_E_NOT_NEAR = 108         /* JITC_NEAR_REQUIRED, and nothing is free there */
 };
 
 /* The name of a status as a short phrase; never NULL. Async-signal-safe. */
@@ -126,7 +133,8 @@ typedef struct jitc_options {
     uint32_t timeout_ms;   /* longest wait for one answer; 0: 10,000 */
 } jitc_options;
 
-/* Fills in the defaults. Call it first; then a new field never surprises you. */
+/* Fills in the defaults. Without it a client is not to be had: INVALID. A flag that is not known is INVALID
+ * too. */
 JITC_API void jitc_options_init(jitc_options *options);
 
 /*
@@ -147,11 +155,12 @@ JITC_API int jitc_adopt(jitc_client **client, int fd, const jitc_options *option
 
 /*
  * Starts a private jitbrokerd over a socketpair: no service needed. It ends when
- * the client is closed, or when this process ends. It is no child of this process: it
- * raises no SIGCHLD and is not seen by wait(2). It runs under this process's uid: see
- * SECURITY.md for what that is worth. JITC_WRITE_ANY means THROUGH here. Its stderr
- * is this process's; it says nothing there but what keeps it from serving.
- * Errors as jitc_connect(); SYSTEM where the program can't be started.
+ * the client is closed, or when this process ends. It is a session of its own and no child
+ * of this process: it raises no SIGCHLD and is not seen by wait(2), unless this process is
+ * the one that orphans are given to (process 1 of a container, or a subreaper). It runs under this process's
+ * uid: see SECURITY.md for what that is worth. JITC_WRITE_ANY means THROUGH here. Its stderr is this
+ * process's; it says nothing there but what keeps it from serving. Errors as jitc_connect(); SYSTEM where the
+ * program can't be started.
  */
 JITC_API int jitc_spawn(jitc_client **client, const jitc_options *options);
 
@@ -179,7 +188,7 @@ typedef struct jitc_info {
     char broker[64];  /* the daemon's version */
 } jitc_info;
 
-/* What was granted. Fills min(info->struct_size, sizeof) bytes; set struct_size first. */
+/* What was granted. Set info->struct_size first: INVALID if it is less than sizeof was in 0.1.0. */
 JITC_API int jitc_describe(jitc_client *client, jitc_info *info);
 
 /* ---- Spans -------------------------------------------------------------- */
@@ -277,7 +286,8 @@ JITC_API int jitc_write(jitc_client *client, jitc_span *span, size_t offset, con
  * content: the span itself when it is directly writable, a staging buffer
  * otherwise (use rx for addresses, rw for stores). It may call jitc_span_shrink().
  * Returns 0 to have what it wrote become code, anything else to give up: then
- * nothing reaches a span that is not directly writable. It must not call the library.
+ * nothing reaches a span that is not directly writable. Shrinking to 0 releases the span
+ * and clears the caller's. It must not call the library, throw, or jump out.
  */
 typedef int (*jitc_write_callback)(jitc_span *span, void *user);
 
@@ -347,7 +357,7 @@ typedef struct jitc_stats {
     uint64_t reserved_peak_bytes;
 } jitc_stats;
 
-/* Fills min(stats->struct_size, sizeof) bytes; set struct_size first. */
+/* Set stats->struct_size first: INVALID if it is less than sizeof was in 0.1.0. */
 JITC_API int jitc_statistics(jitc_client *client, jitc_stats *stats);
 
 /* ---- Locking the process down -------------------------------------------- */
@@ -361,9 +371,10 @@ JITC_API int jitc_statistics(jitc_client *client, jitc_stats *stats);
 #define JITC_LOCKDOWN_ALLOW_EXEC 0x100u /* leave execve(2): programs started later may be static ones */
 
 /*
- * Leaves this process, all its threads and all its later children no way to
- * executable memory but the arenas that are mapped now. For good: connect, load
- * every library, and start every program you need, first. No part but ALLOW_EXEC means
+ * Leaves this process and all its later children no way to executable memory but the
+ * arenas that are mapped now. For good: connect, load every library, and start every
+ * program you need, first; start threads after it (Landlock reaches those that exist
+ * already from its ABI 8 on only, and is reported missing otherwise). No part but ALLOW_EXEC means
  * all of them. MDWE is not in force either while memory is writable and executable.
  * Returns the flags that were asked for and are not in force afterwards, 0 when all
  * are; jitc_error_detail() says why. What is denied, call by call: jitc_lockdown(3).
@@ -380,6 +391,9 @@ JITC_API uint32_t jitc_lockdown(uint32_t flags);
 #define JITC_CAN_SPAWN_BROKER 0x20u /* a private broker started, and granted one */
 #define JITC_CAN_RUN 0x40u          /* code that a broker wrote was run, and returned */
 
+/* A bit of can or lockdown, shifted left by this: it could not be found out. */
+#define JITC_PROBE_UNKNOWN_SHIFT 16
+
 typedef struct jitc_probe_result {
     size_t struct_size;
     uint32_t can;      /* JITC_CAN_* */
@@ -391,7 +405,8 @@ typedef struct jitc_probe_result {
  * Tries what this process may do, in a short-lived child where trying might be
  * fatal. Options as for jitc_connect() and jitc_spawn(), or NULL. Returns JITC_OK
  * when code can be run through some broker, else the status of the last attempt;
- * *probe is filled either way.
+ * *probe is filled either way. A seccomp filter that kills whoever calls clone(2) or wait4(2)
+ * kills the caller of this: no child can try it.
  */
 JITC_API int jitc_probe(jitc_probe_result *probe, const jitc_options *options);
 

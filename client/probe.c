@@ -4,8 +4,8 @@
  *
  * Everything is tried, nothing is concluded from versions or settings: a filter, an LSM
  * and MDWE look the same from outside. A filter may also kill whoever asks, so each
- * try is a child's, which notes on a shared page what it saw. What is not on the page
- * when it dies, it died of.
+ * try is a child's, which notes on a shared page what it is about to do and what it saw.
+ * What it was about to do when it died, it died of; what it never got to is unknown.
  *
  * Children that make system calls only are cloned with no exit signal: wait(2) for any
  * child doesn't see them, and they raise no SIGCHLD. Those that talk to a broker need
@@ -60,23 +60,20 @@ static const uint8_t answer_code[] = {0x13, 0x05, 0xa0, 0x02, 0x67, 0x80, 0x00, 
 #error "jitc_probe: no code known for this architecture"
 #endif
 
-#define PEER_FD_MAX 1024
-
 /* ---- The shared page ---------------------------------------------------------- */
 
-enum verdict { VERDICT_NONE = 0, VERDICT_YES, VERDICT_NO, VERDICT_UNKNOWN };
+enum verdict { VERDICT_UNKNOWN = 0, VERDICT_TRYING, VERDICT_YES, VERDICT_NO };
 
 /* One way to executable memory, as this process tried it by itself. */
 struct attempt {
-    enum verdict verdict; /* NONE after the child ended: it was killed, see `signal` */
-    int error;            /* errno, where the verdict is NO or UNKNOWN */
+    enum verdict verdict; /* UNKNOWN: it was not got to; TRYING: that was fatal */
+    int error;            /* errno, unless the child was killed */
     int signal;           /* what killed the child, else 0 */
 };
 
 enum own_way { OWN_WRITE_EXECUTE, OWN_FLIP, OWN_DUAL_MAP, OWN_MAP_READ_ONLY, OWN_WAY_COUNT };
 
 struct broker_attempt {
-    bool is_tried;
     bool is_over; /* the child got to its end */
     bool is_granted;
     bool has_run;
@@ -87,20 +84,26 @@ struct broker_attempt {
     char detail[512];
 };
 
+/* FILTER to MDWE may be in force on this process; NO_NEW_PRIVS and what follows are features. */
+enum question {
+    ASK_CORE_LIMIT, /* may a child limit its core? Asked first, by the one that doesn't know */
+    ASK_FILTER,
+    ASK_NO_NEW_PRIVS,
+    ASK_MDWE,
+    ASK_SECCOMP,
+    ASK_LANDLOCK,
+    ASK_MSEAL,
+    ASK_NOEXEC_MEMFD,
+    ASK_PEERPIDFD,
+    ASK_SYNC_CORE,
+    QUESTION_COUNT,
+};
+
 struct kernel {
-    const char *asking; /* what was being asked when the child died; NULL at its end */
-    int signal;
-    bool has_nnp;
-    bool has_mdwe;
-    bool has_seccomp;
-    bool has_mseal;
-    bool has_noexec_memfd;
-    bool has_peerpidfd;
-    bool has_sync_core;
-    int landlock_abi;
-    bool nnp_is_on;
-    bool mdwe_is_on;
-    bool filter_is_on;
+    unsigned asking; /* enum question: what the child is at */
+    int error;       /* errno, if a child could not be started */
+    bool is_told[QUESTION_COUNT];
+    int answer[QUESTION_COUNT]; /* < 0: not there; > 0: in force; Landlock: its ABI - 1 */
 };
 
 struct board {
@@ -114,23 +117,21 @@ struct board {
 
 enum child_kind { CHILD_UNSEEN, CHILD_WITH_MALLOC };
 
-static pid_t child_start(enum child_kind kind)
-{
-    if (kind == CHILD_WITH_MALLOC)
-        return fork();
-    return (pid_t)syscall(SYS_clone, 0UL, NULL, NULL, NULL, NULL);
-}
-
-/* In the child: whatever kills it must be seen as a death, and leave no core. */
-static void child_prepare(void)
+/* As fork(2). Whatever kills the child is seen as a death, and leaves no core if it may say so. */
+static pid_t child_start(const struct board *board, enum child_kind kind)
 {
     static const int deadly[] = {SIGSYS, SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGFPE};
+    pid_t pid = kind == CHILD_WITH_MALLOC ? fork() : (pid_t)syscall(SYS_clone, 0UL, NULL, NULL, NULL, NULL);
+    if (pid != 0)
+        return pid;
     for (size_t i = 0; i < sizeof deadly / sizeof deadly[0]; i++)
         signal(deadly[i], SIG_DFL);
-    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    if (board->kernel.is_told[ASK_CORE_LIMIT])
+        setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    return 0;
 }
 
-/* The signal that killed it, 0 if it ended by itself or somebody else reaped it. */
+/* The signal that killed it, 0 if it ended by itself, -1 if somebody else reaped it. */
 static int child_end(pid_t pid)
 {
     int status = 0;
@@ -138,33 +139,35 @@ static int child_end(pid_t pid)
     do {
         r = waitpid(pid, &status, __WALL);
     } while (r < 0 && errno == EINTR);
-    return r == pid && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    return r != pid ? -1 : WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+static const char *what_was_wrong(int error, int signal)
+{
+    if (error != 0 || signal == 0)
+        return strerror(error);
+    return signal == SIGSYS ? "a seccomp filter kills it" : strsignal(signal);
 }
 
 /* ---- What it may do by itself --------------------------------------------------- */
 
-static void settle(struct attempt *attempt, bool worked)
+/* Each tells by *verdict when it gets to what it is about, and returns false with errno. */
+
+static bool try_write_execute(enum verdict *verdict, size_t page)
 {
-    attempt->error = worked ? 0 : errno;
-    attempt->verdict = worked ? VERDICT_YES : VERDICT_NO;
+    *verdict = VERDICT_TRYING;
+    return mmap(NULL, page, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
+           MAP_FAILED;
 }
 
-static void try_write_execute(struct attempt *attempt, size_t page)
-{
-    void *memory = mmap(NULL, page, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    settle(attempt, memory != MAP_FAILED);
-}
-
-static void try_flip(struct attempt *attempt, size_t page)
+static bool try_flip(enum verdict *verdict, size_t page)
 {
     unsigned char *memory = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
-        attempt->error = errno;
-        attempt->verdict = VERDICT_UNKNOWN;
-        return;
-    }
+    if (memory == MAP_FAILED)
+        return false;
     memory[0] = answer_code[0];
-    settle(attempt, mprotect(memory, page, PROT_READ | PROT_EXEC) == 0);
+    *verdict = VERDICT_TRYING;
+    return mprotect(memory, page, PROT_READ | PROT_EXEC) == 0;
 }
 
 static int memfd_of(size_t bytes)
@@ -177,31 +180,34 @@ static int memfd_of(size_t bytes)
     return fd;
 }
 
-static void try_dual_map(struct attempt *attempt, size_t page)
+static bool try_dual_map(enum verdict *verdict, size_t page)
 {
+    *verdict = VERDICT_TRYING;
     int fd = memfd_of(page);
-    settle(attempt, fd >= 0 && mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) != MAP_FAILED &&
-                        mmap(NULL, page, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0) != MAP_FAILED);
+    return fd >= 0 && mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) != MAP_FAILED &&
+           mmap(NULL, page, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0) != MAP_FAILED;
 }
 
-/* What a client of the broker does: the fd can't be written through, the mapping is shared. */
-static void try_map_read_only(struct attempt *attempt, size_t page)
+/*
+ * What a client of the broker does: the fd can't be written through, the mapping is
+ * shared. Where no memfd can be had, a program's file stands in for it.
+ */
+static bool try_map_read_only(enum verdict *verdict, size_t page)
 {
     int fd = memfd_of(page);
-    char path[32];
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    int read_only = fd < 0 ? -1 : open(path, O_RDONLY | O_CLOEXEC);
-    if (read_only < 0) {
-        attempt->error = errno;
-        attempt->verdict = VERDICT_UNKNOWN;
-        return;
-    }
-    settle(attempt, mmap(NULL, page, PROT_READ | PROT_EXEC, MAP_SHARED, read_only, 0) != MAP_FAILED);
+    char path[32] = "/proc/self/exe";
+    if (fd >= 0)
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int read_only = open(path, O_RDONLY | O_CLOEXEC);
+    if (read_only < 0)
+        return false;
+    *verdict = VERDICT_TRYING;
+    return mmap(NULL, page, PROT_READ | PROT_EXEC, MAP_SHARED, read_only, 0) != MAP_FAILED;
 }
 
 static const struct {
     uint32_t can;
-    void (*attempt)(struct attempt *attempt, size_t page);
+    bool (*attempt)(enum verdict *verdict, size_t page);
     const char *what;
 } own_ways[OWN_WAY_COUNT] = {
     [OWN_WRITE_EXECUTE] = {JITC_CAN_WRITE_EXECUTE, try_write_execute,
@@ -213,119 +219,122 @@ static const struct {
                            "map a read-only memfd executable (what a broker's client needs)"},
 };
 
-static void own_way_try(struct attempt *attempt, enum own_way way)
+static void own_way_try(struct board *board, enum own_way way)
 {
+    struct attempt *attempt = &board->own[way];
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    attempt->verdict = VERDICT_NONE;
-    pid_t pid = child_start(CHILD_UNSEEN);
+    pid_t pid = child_start(board, CHILD_UNSEEN);
     if (pid == 0) {
-        child_prepare();
-        own_ways[way].attempt(attempt, page);
+        bool worked = own_ways[way].attempt(&attempt->verdict, page);
+        attempt->error = worked ? 0 : errno;
+        if (attempt->verdict == VERDICT_TRYING)
+            attempt->verdict = worked ? VERDICT_YES : VERDICT_NO;
         _exit(0);
     }
-    if (pid < 0) {
+    if (pid < 0)
         attempt->error = errno;
-        attempt->verdict = VERDICT_UNKNOWN;
-        return;
-    }
-    attempt->signal = child_end(pid);
+    else
+        attempt->signal = child_end(pid);
 }
 
 /* ---- What the kernel has ---------------------------------------------------------- */
 
-static bool has_peerpidfd(void)
-{
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-        return false;
-    int pidfd = -1;
-    socklen_t length = sizeof pidfd;
-    return getsockopt(pair[0], SOL_SOCKET, SO_PEERPIDFD, &pidfd, &length) == 0;
-}
+static const struct {
+    const char *name;
+    uint32_t lockdown;
+    const char *cost;
+} questions[QUESTION_COUNT] = {
+    [ASK_FILTER] = {"seccomp", 0, NULL},
+    [ASK_NO_NEW_PRIVS] = {"no_new_privs", JITC_LOCKDOWN_NO_NEW_PRIVS,
+                          "no filter and no Landlock without privileges"},
+    [ASK_MDWE] = {"MDWE", JITC_LOCKDOWN_MDWE, "Linux 6.3; only the seccomp filter stops mprotect tricks"},
+    [ASK_SECCOMP] = {"seccomp", JITC_LOCKDOWN_SECCOMP,
+                     "a worker can't be locked down: memfd_create and the like stay open"},
+    [ASK_LANDLOCK] = {"Landlock", JITC_LOCKDOWN_LANDLOCK,
+                      "Linux 5.13; a worker can change its libraries' code by /proc/self/mem"},
+    [ASK_MSEAL] = {"mseal", JITC_LOCKDOWN_SEAL_ARENAS,
+                   "Linux 6.10; a worker can unmap its arena, or map something else over it"},
+    [ASK_NOEXEC_MEMFD] = {"MFD_NOEXEC_SEAL", 0,
+                          "Linux 6.3; the arena's file could be executed where exec is allowed"},
+    [ASK_PEERPIDFD] = {"SO_PEERPIDFD", 0,
+                       "Linux 6.5; the broker knows its clients by a pid, which can be reused"},
+    [ASK_SYNC_CORE] = {"membarrier SYNC_CORE", 0, "code that is running can't be patched safely"},
+};
 
-/* The harmless first: if one of these is fatal, what came before it is known. */
-static void kernel_ask(struct kernel *kernel)
+static int kernel_ask(enum question question)
 {
-    kernel->asking = "prctl(PR_GET_NO_NEW_PRIVS)";
-    int r = prctl(PR_GET_NO_NEW_PRIVS, 0UL, 0UL, 0UL, 0UL);
-    kernel->has_nnp = r >= 0;
-    kernel->nnp_is_on = r > 0;
-    kernel->asking = "prctl(PR_GET_MDWE)";
-    r = prctl(PR_GET_MDWE, 0UL, 0UL, 0UL, 0UL);
-    kernel->has_mdwe = r >= 0;
-    kernel->mdwe_is_on = r > 0;
-    kernel->asking = "prctl(PR_GET_SECCOMP)";
-    kernel->filter_is_on = prctl(PR_GET_SECCOMP) > 0;
-    kernel->asking = "getsockopt(SO_PEERPIDFD)";
-    kernel->has_peerpidfd = has_peerpidfd();
-    kernel->asking = "membarrier";
-    long commands = syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0);
-    kernel->has_sync_core = commands > 0 && (commands & MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE);
-    kernel->asking = "seccomp";
     uint32_t action = SECCOMP_RET_ERRNO;
-    kernel->has_seccomp = syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
-    kernel->asking = "landlock_create_ruleset";
-    kernel->landlock_abi = landlock_abi();
-    kernel->asking = "mseal";
-    kernel->has_mseal = syscall(SYS_mseal, NULL, (size_t)0, 0UL) == 0;
-    kernel->asking = "memfd_create";
-    kernel->has_noexec_memfd =
-        memfd_create("jitc_probe", MFD_CLOEXEC | MFD_NOEXEC_SEAL) >= 0 || errno != EINVAL;
-    kernel->asking = NULL;
+    int pair[2];
+    int pidfd;
+    long commands;
+    switch (question) {
+    case ASK_CORE_LIMIT:
+        return setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    case ASK_FILTER:
+        return prctl(PR_GET_SECCOMP);
+    case ASK_NO_NEW_PRIVS:
+        return prctl(PR_GET_NO_NEW_PRIVS, 0UL, 0UL, 0UL, 0UL);
+    case ASK_MDWE:
+        return prctl(PR_GET_MDWE, 0UL, 0UL, 0UL, 0UL);
+    case ASK_SECCOMP:
+        return (int)syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action);
+    case ASK_LANDLOCK:
+        return landlock_abi() - 1;
+    case ASK_MSEAL:
+        return (int)syscall(SYS_mseal, NULL, (size_t)0, 0UL);
+    case ASK_NOEXEC_MEMFD:
+        return memfd_create("jitc_probe", MFD_CLOEXEC | MFD_NOEXEC_SEAL) >= 0 || errno != EINVAL ? 0 : -1;
+    case ASK_PEERPIDFD:
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+            return -1;
+        return getsockopt(pair[0], SOL_SOCKET, SO_PEERPIDFD, &pidfd, &(socklen_t){sizeof pidfd});
+    case ASK_SYNC_CORE:
+        commands = syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0);
+        return commands > 0 && (commands & MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE) ? 0 : -1;
+    default:
+        return -1;
+    }
 }
 
-static void kernel_probe(struct kernel *kernel)
+/* Where a question kills the child, another one goes on behind it. */
+static void kernel_probe(struct board *board)
 {
-    kernel->asking = "clone";
-    pid_t pid = child_start(CHILD_UNSEEN);
-    if (pid == 0) {
-        child_prepare();
-        kernel_ask(kernel);
-        _exit(0);
+    struct kernel *kernel = &board->kernel;
+    for (; kernel->asking < QUESTION_COUNT; kernel->asking++) {
+        pid_t pid = child_start(board, CHILD_UNSEEN);
+        if (pid == 0) {
+            for (; kernel->asking < QUESTION_COUNT; kernel->asking++) {
+                kernel->answer[kernel->asking] = kernel_ask((enum question)kernel->asking);
+                kernel->is_told[kernel->asking] = true;
+            }
+            _exit(0);
+        }
+        if (pid < 0) {
+            kernel->error = errno;
+            return;
+        }
+        child_end(pid);
     }
-    if (pid > 0)
-        kernel->signal = child_end(pid);
 }
 
 static uint32_t kernel_lockdown(const struct kernel *kernel)
 {
-    return (kernel->has_nnp ? JITC_LOCKDOWN_NO_NEW_PRIVS : 0) | (kernel->has_mdwe ? JITC_LOCKDOWN_MDWE : 0) |
-           (kernel->has_seccomp ? JITC_LOCKDOWN_SECCOMP : 0) |
-           (kernel->has_mseal ? JITC_LOCKDOWN_SEAL_ARENAS : 0) |
-           (kernel->landlock_abi > 0 ? JITC_LOCKDOWN_LANDLOCK : 0);
+    uint32_t lockdown = 0;
+    for (int q = 0; q < QUESTION_COUNT; q++) {
+        uint32_t part = kernel->answer[q] >= 0 ? questions[q].lockdown : 0;
+        lockdown |= part << (kernel->is_told[q] ? 0 : JITC_PROBE_UNKNOWN_SHIFT);
+    }
+    return lockdown;
 }
 
 /* ---- Brokers ------------------------------------------------------------------------ */
-
-static void find_open_fds(bool is_open[PEER_FD_MAX])
-{
-    for (int fd = 0; fd < PEER_FD_MAX; fd++)
-        is_open[fd] = fcntl(fd, F_GETFD) >= 0;
-}
-
-/* The path at the other end of the connection that was not open before: which of the
- * places to look in it was, is the library's knowledge, and this is how it shows. */
-static void find_peer_path(const bool was_open[PEER_FD_MAX], char *path, size_t path_bytes)
-{
-    for (int fd = 0; fd < PEER_FD_MAX; fd++) {
-        struct sockaddr_un peer = {.sun_family = AF_UNSPEC};
-        socklen_t length = sizeof peer;
-        if (was_open[fd] || getpeername(fd, (struct sockaddr *)&peer, &length) < 0 ||
-            peer.sun_family != AF_UNIX || length <= offsetof(struct sockaddr_un, sun_path))
-            continue;
-        snprintf(path, path_bytes, "%.*s", (int)sizeof peer.sun_path, peer.sun_path);
-        if (path[0] != '\0')
-            return;
-    }
-}
 
 static int run_answer(jitc_client *client, bool *has_run)
 {
     jitc_span span;
     int status = jitc_alloc(client, &span, sizeof answer_code);
-    if (status != JITC_OK)
-        return status;
-    status = jitc_write(client, &span, 0, answer_code, sizeof answer_code, JITC_WRITE_DEFAULT);
+    if (status == JITC_OK)
+        status = jitc_write(client, &span, 0, answer_code, sizeof answer_code, JITC_WRITE_DEFAULT);
     if (status != JITC_OK)
         return status;
     int (*function)(void);
@@ -342,31 +351,33 @@ typedef int (*open_broker)(jitc_client **client, const jitc_options *options);
 
 static void broker_try_here(struct broker_attempt *attempt, open_broker open_it, const jitc_options *options)
 {
-    bool was_open[PEER_FD_MAX];
-    find_open_fds(was_open);
+    /* The connection will get the same number, which tells where the library found the broker. */
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    close(fd);
     jitc_client *client = NULL;
     attempt->status = open_it(&client, options);
     if (attempt->status == JITC_OK) {
         attempt->is_granted = true;
         attempt->info.struct_size = sizeof attempt->info;
-        find_peer_path(was_open, attempt->path, sizeof attempt->path);
         attempt->status = jitc_describe(client, &attempt->info);
         if (attempt->status == JITC_OK)
             attempt->status = run_answer(client, &attempt->has_run);
     }
     if (attempt->status != JITC_OK)
         snprintf(attempt->detail, sizeof attempt->detail, "%s", jitc_error_detail());
+    attempt->is_over = true; /* the path is an extra, it may be fatal */
+    struct sockaddr_un peer = {.sun_family = AF_UNIX};
+    if (attempt->is_granted && getpeername(fd, (struct sockaddr *)&peer, &(socklen_t){sizeof peer}) == 0)
+        snprintf(attempt->path, sizeof attempt->path, "%.*s", (int)sizeof peer.sun_path, peer.sun_path);
     jitc_close(client);
-    attempt->is_over = true;
 }
 
-static void broker_try(struct broker_attempt *attempt, open_broker open_it, const jitc_options *options)
+static void broker_try(const struct board *board, struct broker_attempt *attempt, open_broker open_it,
+                       const jitc_options *options)
 {
-    attempt->is_tried = true;
     attempt->status = JITC_E_SYSTEM;
-    pid_t pid = child_start(CHILD_WITH_MALLOC);
+    pid_t pid = child_start(board, CHILD_WITH_MALLOC);
     if (pid == 0) {
-        child_prepare();
         broker_try_here(attempt, open_it, options);
         _exit(0);
     }
@@ -375,12 +386,19 @@ static void broker_try(struct broker_attempt *attempt, open_broker open_it, cons
         return;
     }
     attempt->signal = child_end(pid);
+    size_t length = strlen(attempt->detail);
+    bool is_locked_down =
+        board->kernel.answer[ASK_FILTER] > 0 && board->own[OWN_MAP_READ_ONLY].error == EPERM;
+    if (attempt->is_over && attempt->status == JITC_E_SYSTEM && is_locked_down)
+        snprintf(attempt->detail + length, sizeof attempt->detail - length,
+                 "; after the lockdown no arena or broker can be had: connect first");
     if (attempt->is_over)
         return;
     attempt->status = JITC_E_SYSTEM;
-    snprintf(attempt->detail, sizeof attempt->detail, "%s: killed by signal %d (%s)",
-             attempt->is_granted ? "running the code" : "mapping the arena, or before", attempt->signal,
-             attempt->signal == SIGSYS ? "a seccomp filter" : strsignal(attempt->signal));
+    const char *stage = attempt->is_granted       ? "writing or running the code"
+                        : open_it == jitc_connect ? "connecting, or mapping the arena"
+                                                  : "starting a broker, or mapping the arena";
+    snprintf(attempt->detail, sizeof attempt->detail, "%s: %s", stage, what_was_wrong(0, attempt->signal));
 }
 
 /* ---- The report ------------------------------------------------------------------------ */
@@ -402,49 +420,44 @@ static __attribute__((format(printf, 2, 3))) void report_add(struct report *repo
         report->length += (size_t)n < room ? (size_t)n : room - 1;
 }
 
-static const char *write_mode_name(enum jitc_write_mode mode)
-{
-    return mode == JITC_WRITE_DIRECT ? "direct: this process may write it as well"
-                                     : "write-through: only the broker writes it";
-}
-
-static void report_own_ways(struct report *report, const struct board *board)
+static void report_own_ways(struct report *report, const struct board *board, uint32_t can)
 {
     report_add(report, "\nBy itself, this process\n");
     for (int way = 0; way < OWN_WAY_COUNT; way++) {
         const struct attempt *attempt = &board->own[way];
         const char *what = own_ways[way].what;
-        if (attempt->verdict == VERDICT_YES)
+        const char *wrong = what_was_wrong(attempt->error, attempt->signal);
+        if (can & own_ways[way].can)
             report_add(report, "  may      %s\n", what);
-        else if (attempt->verdict == VERDICT_NO)
-            report_add(report, "  may not  %s: %s\n", what, strerror(attempt->error));
-        else if (attempt->verdict == VERDICT_NONE && attempt->signal == SIGSYS)
-            report_add(report, "  may not  %s: a seccomp filter kills it\n", what);
-        else if (attempt->verdict == VERDICT_NONE)
-            report_add(report, "  may not  %s: killed by signal %d\n", what, attempt->signal);
-        else if (way == OWN_MAP_READ_ONLY && board->reached.is_granted + board->spawned.is_granted > 0)
-            report_add(report, "  may      %s: the broker's was mapped\n", what);
+        else if (attempt->verdict != VERDICT_UNKNOWN)
+            report_add(report, "  may not  %s: %s\n", what, wrong);
         else
-            report_add(report, "  unknown  %s: could not be tried: %s\n", what, strerror(attempt->error));
+            report_add(report, "  unknown  %s: could not be tried: %s\n", what, wrong);
     }
-    const struct kernel *kernel = &board->kernel;
-    if (kernel->nnp_is_on || kernel->mdwe_is_on || kernel->filter_is_on)
-        report_add(report, "  In force on it now:%s%s%s\n", kernel->nnp_is_on ? " no_new_privs" : "",
-                   kernel->mdwe_is_on ? " MDWE" : "", kernel->filter_is_on ? " seccomp" : "");
-    else
-        report_add(report, "  In force on it now: none of no_new_privs, MDWE, seccomp\n");
+    report_add(report, "  In force on it now:");
+    size_t length = report->length;
+    for (int q = ASK_FILTER; q <= ASK_MDWE; q++) {
+        if (!board->kernel.is_told[q])
+            report_add(report, " %s (unknown)", questions[q].name);
+        else if (board->kernel.answer[q] > 0)
+            report_add(report, " %s", questions[q].name);
+    }
+    report_add(report, "%s\n", report->length == length ? " none of no_new_privs, MDWE, seccomp" : "");
 }
 
 static void report_broker(struct report *report, const struct broker_attempt *attempt, const char *name)
 {
-    if (!attempt->is_tried) {
+    if (attempt->status == JITC_OK && !attempt->is_granted) {
         report_add(report, "  %s: not tried, not needed\n", name);
         return;
     }
+    const char *mode = attempt->info.write_mode == JITC_WRITE_DIRECT
+                           ? "direct: this process may write it as well"
+                           : "write-through: only the broker writes it";
     if (attempt->is_granted)
         report_add(report, "  %s%s%s: granted an arena of %" PRIu64 " KiB (%s), broker %s\n", name,
-                   attempt->path[0] ? " at " : "", attempt->path, attempt->info.arena_bytes / 1024,
-                   write_mode_name(attempt->info.write_mode), attempt->info.broker);
+                   attempt->path[0] ? " at " : "", attempt->path, attempt->info.arena_bytes / 1024, mode,
+                   attempt->info.broker);
     if (attempt->has_run)
         report_add(report, "  %s: code was written, was run, and returned %d\n", name, ANSWER);
     if (attempt->status != JITC_OK)
@@ -453,43 +466,23 @@ static void report_broker(struct report *report, const struct broker_attempt *at
 
 static void report_kernel(struct report *report, const struct kernel *kernel)
 {
-    const struct {
-        bool has;
-        const char *name;
-        const char *cost;
-    } features[] = {
-        {kernel->has_nnp, "no_new_privs", "no filter and no Landlock without privileges"},
-        {kernel->has_mdwe, "MDWE", "Linux 6.3; only the seccomp filter stops mprotect tricks"},
-        {kernel->has_seccomp, "seccomp",
-         "a worker can't be locked down: memfd_create and the like stay open"},
-        {kernel->landlock_abi > 0, "Landlock",
-         "Linux 5.13; a worker can change its libraries' code by /proc/self/mem"},
-        {kernel->has_mseal, "mseal",
-         "Linux 6.10; a worker can unmap its arena, or map something else over it"},
-        {kernel->has_noexec_memfd, "MFD_NOEXEC_SEAL",
-         "Linux 6.3; the arena's file could be executed where exec is allowed"},
-        {kernel->has_peerpidfd, "SO_PEERPIDFD",
-         "Linux 6.5; the broker knows its clients by a pid, which can be reused"},
-        {kernel->has_sync_core, "membarrier SYNC_CORE", "code that is running can't be patched safely"},
-    };
     report_add(report, "\nKernel has:");
-    for (size_t i = 0; i < sizeof features / sizeof features[0]; i++) {
-        if (features[i].has)
-            report_add(report, " %s", features[i].name);
+    for (int q = ASK_NO_NEW_PRIVS; q < QUESTION_COUNT; q++) {
+        if (kernel->is_told[q] && kernel->answer[q] >= 0)
+            report_add(report, " %s", questions[q].name);
     }
-    if (kernel->landlock_abi > 0)
-        report_add(report, " (Landlock ABI %d)", kernel->landlock_abi);
+    int landlock = kernel->is_told[ASK_LANDLOCK] ? kernel->answer[ASK_LANDLOCK] + 1 : 0;
+    if (landlock > 0)
+        report_add(report, " (Landlock ABI %d)", landlock);
     report_add(report, "\n");
-    if (kernel->asking && kernel->signal)
-        report_add(report, "  A filter kills whoever asks for %s: what is missing below may be there.\n",
-                   kernel->asking);
-    else if (kernel->asking)
-        report_add(report, "  It could not be asked: no process could be started.\n");
-    for (size_t i = 0; i < sizeof features / sizeof features[0]; i++) {
-        if (!features[i].has)
-            report_add(report, "  lacks %s: %s\n", features[i].name, features[i].cost);
+    const char *why = kernel->error ? "no child could be started to ask" : "a filter kills whoever asks";
+    for (int q = ASK_NO_NEW_PRIVS; q < QUESTION_COUNT; q++) {
+        if (!kernel->is_told[q])
+            report_add(report, "  unknown %s: %s for %s\n", questions[q].name, why, questions[q].name);
+        else if (kernel->answer[q] < 0)
+            report_add(report, "  lacks %s: %s\n", questions[q].name, questions[q].cost);
     }
-    if (kernel->landlock_abi > 0 && kernel->landlock_abi < 8)
+    if (landlock > 0 && landlock < 8)
         report_add(report,
                    "  Landlock reaches one thread at a time here: lock down before starting threads.\n");
 }
@@ -497,27 +490,30 @@ static void report_kernel(struct report *report, const struct kernel *kernel)
 static const char *next_step(const struct board *board, uint32_t can)
 {
     const struct broker_attempt *reached = &board->reached;
+    enum verdict mapping = board->own[OWN_MAP_READ_ONLY].verdict;
     if ((can & JITC_CAN_RUN) && (can & JITC_CAN_REACH_BROKER))
         return "nothing is needed. Call jitc_lockdown() when the arena is mapped, so that nothing else "
-               "becomes "
-               "executable.";
+               "becomes executable.";
+    if (reached->signal == SIGSYS && mapping != VERDICT_TRYING)
+        return "a seccomp filter kills the process where it talks to the broker: allow socket, connect, "
+               "setsockopt, getsockopt, fcntl, membarrier, sendto, recvmsg, and mmap of a read-only file "
+               "shared and "
+               "executable. The audit log has the number of the call (ausearch -m seccomp, dmesg).";
     if (can & JITC_CAN_RUN)
         return "a private broker works, but it runs as this user. For one that this user can't touch, start "
-               "the "
-               "service (systemctl start jitbrokerd.socket).";
-    const struct attempt *mapping = &board->own[OWN_MAP_READ_ONLY];
-    bool is_mapping_refused = mapping->verdict == VERDICT_NO || mapping->signal != 0;
-    bool is_arena_refused = mapping->verdict == VERDICT_UNKNOWN && reached->status == JITC_E_SYSTEM;
-    if (is_mapping_refused || is_arena_refused)
-        return "something refuses even a read-only executable mapping: look for a seccomp filter on mmap "
-               "(jitc_lockdown() called already?), or an LSM denial in the audit log (ausearch -m avc, "
+               "the service (systemctl start jitbrokerd.socket).";
+    if (board->kernel.error != 0)
+        return "no child could be started to try it in, so nothing is known: allow clone(2) or raise the "
+               "limit on processes, or call jitc_connect() itself and see.";
+    if (mapping == VERDICT_NO || mapping == VERDICT_TRYING)
+        return "something refuses even a read-only executable mapping: call jitc_lockdown() after connecting "
+               "only, look for a seccomp filter on mmap, or an LSM denial in the audit log (ausearch -m avc, "
                "dmesg).";
     switch (reached->status) {
     case JITC_E_NO_BROKER:
         return "start the broker (systemctl start jitbrokerd.socket), or name its socket: $JITBROKER_SOCKET. "
-               "In a "
-               "container the socket must be mounted into it. Without a service, install jitbrokerd or set "
-               "$JITBROKER_DAEMON.";
+               "In a container the socket must be mounted into it. Without a service, install jitbrokerd or "
+               "set $JITBROKER_DAEMON.";
     case JITC_E_REFUSED:
         return "the broker's policy doesn't serve this user: add it to uid= in jitbrokerd.conf, then "
                "restart the broker.";
@@ -531,23 +527,24 @@ static const char *next_step(const struct board *board, uint32_t can)
     case JITC_E_DISCONNECTED:
         return "the broker accepts but doesn't answer: see its log (journalctl -u jitbrokerd).";
     default:
-        return "see the broker's log (journalctl -u jitbrokerd), and the sentences above.";
+        return "see the sentences above, and the broker's log (journalctl -u jitbrokerd).";
     }
 }
 
 static void report_write(struct report *report, const struct board *board, uint32_t can)
 {
     report_add(report, "libjitclient %s: ", jitc_version());
-    if ((can & JITC_CAN_RUN) && (can & JITC_CAN_REACH_BROKER))
-        report_add(report, "this process CAN run generated code, through the broker.\n");
-    else if (can & JITC_CAN_RUN)
-        report_add(report, "this process CAN run generated code, through a private broker.\n");
+    if (can & JITC_CAN_RUN)
+        report_add(report, "this process CAN run generated code, through %s broker.\n",
+                   can & JITC_CAN_REACH_BROKER ? "the" : "a private");
+    else if (board->kernel.error != 0)
+        report_add(report, "whether this process can run generated code is UNKNOWN.\n");
     else
         report_add(report, "this process can NOT run generated code through a broker.\n");
     report_add(report, "\nBrokers\n");
     report_broker(report, &board->reached, "service");
     report_broker(report, &board->spawned, "private broker");
-    report_own_ways(report, board);
+    report_own_ways(report, board, can);
     report_kernel(report, &board->kernel);
     report_add(report, "\nNext: %s\n", next_step(board, can));
 }
@@ -555,9 +552,10 @@ static void report_write(struct report *report, const struct board *board, uint3
 static uint32_t board_can(const struct board *board)
 {
     uint32_t can = 0;
+    uint32_t unknown = board->kernel.error ? JITC_CAN_REACH_BROKER | JITC_CAN_SPAWN_BROKER | JITC_CAN_RUN : 0;
     for (int way = 0; way < OWN_WAY_COUNT; way++) {
-        if (board->own[way].verdict == VERDICT_YES)
-            can |= own_ways[way].can;
+        can |= board->own[way].verdict == VERDICT_YES ? own_ways[way].can : 0;
+        unknown |= board->own[way].verdict == VERDICT_UNKNOWN ? own_ways[way].can : 0;
     }
     if (board->reached.is_granted)
         can |= JITC_CAN_REACH_BROKER | JITC_CAN_MAP_READ_ONLY;
@@ -565,7 +563,7 @@ static uint32_t board_can(const struct board *board)
         can |= JITC_CAN_SPAWN_BROKER | JITC_CAN_MAP_READ_ONLY;
     if (board->reached.has_run || board->spawned.has_run)
         can |= JITC_CAN_RUN;
-    return can;
+    return can | (unknown & ~can) << JITC_PROBE_UNKNOWN_SHIFT;
 }
 
 /* What fits of the result; the report ends in a NUL, however little of it fits. */
@@ -577,18 +575,16 @@ static void hand_over(jitc_probe_result *probe, const jitc_probe_result *result)
         probe->report[bytes - offsetof(jitc_probe_result, report) - 1] = '\0';
 }
 
-static void board_free(struct board **board)
-{
-    if (*board != MAP_FAILED)
-        munmap(*board, sizeof **board);
-}
-
+/*
+ * Not survived is a filter that kills whoever calls clone(2), or wait4(2): no child can try
+ * these, so the caller of jitc_probe() is what it kills.
+ */
 int jitc_probe(jitc_probe_result *probe, const jitc_options *options)
 {
     jitc_probe_result result = {.struct_size = probe->struct_size};
     struct report report = {.text = result.report, .size = sizeof result.report};
 
-    __attribute__((cleanup(board_free))) struct board *board =
+    struct board *board =
         mmap(NULL, sizeof *board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (board == MAP_FAILED) {
         int error = errno;
@@ -596,20 +592,20 @@ int jitc_probe(jitc_probe_result *probe, const jitc_options *options)
         hand_over(probe, &result);
         return failure_set(JITC_E_SYSTEM, "mmap of shared memory: %s", strerror(error));
     }
-    kernel_probe(&board->kernel);
+    kernel_probe(board);
     for (int way = 0; way < OWN_WAY_COUNT; way++)
-        own_way_try(&board->own[way], (enum own_way)way);
+        own_way_try(board, (enum own_way)way);
     const struct broker_attempt *last = &board->reached;
-    broker_try(&board->reached, jitc_connect, options);
+    broker_try(board, &board->reached, jitc_connect, options);
     if (!board->reached.is_granted) {
-        broker_try(&board->spawned, jitc_spawn, options);
+        broker_try(board, &board->spawned, jitc_spawn, options);
         last = &board->spawned;
     }
     result.can = board_can(board);
     result.lockdown = kernel_lockdown(&board->kernel);
     report_write(&report, board, result.can);
     hand_over(probe, &result);
-    if (result.can & JITC_CAN_RUN)
-        return JITC_OK;
-    return failure_set(last->status, "%s", last->detail);
+    int status = result.can & JITC_CAN_RUN ? JITC_OK : failure_set(last->status, "%s", last->detail);
+    munmap(board, sizeof *board);
+    return status;
 }

@@ -35,6 +35,8 @@ int jitc_scope_begin(jitc_client *client, jitc_scope **scope, jitc_write_policy 
     struct jitc_scope *new;
     int status = client_check(client);
 
+    if (status == JITC_OK)
+        status = span_check_policy(policy);
     if (status != JITC_OK)
         return status;
     new = malloc(sizeof *new + RECORD_MAX_BYTES);
@@ -76,8 +78,7 @@ static void exchange(jitc_scope *scope)
         if (status == JITC_OK)
             status = call_receive(client, id, &reply, 0, NULL);
         if (status == JITC_OK && reply.results_count != scope->operations)
-            status = failure_set(JITC_E_BAD_REPLY, "the broker's reply has %zu results for %zu operations",
-                                 reply.results_count, scope->operations);
+            status = call_lose(client, "has not one result for each operation");
         for (size_t i = 0; status == JITC_OK && i < reply.results_count; i++) {
             codec_result(&reply, i, &result);
             remember(scope, call_status(&result));
@@ -123,7 +124,7 @@ int jitc_scope_write(jitc_scope *scope, jitc_span *span, size_t offset, const vo
     int status = client_check(scope->client);
 
     if (status == JITC_OK)
-        status = span_check_range(scope->client, span, offset, size, &start);
+        status = span_check_write(scope->client, span, offset, src, size, &start);
     if (status != JITC_OK)
         return status;
     if (span->rw == NULL) {
@@ -170,6 +171,8 @@ int jitc_scope_write_fn(jitc_scope *scope, jitc_span *span, jitc_write_callback 
     uint64_t start;
     int status = client_check(scope->client);
 
+    if (status == JITC_OK && callback == NULL)
+        status = failure_set(JITC_E_INVALID, "callback is NULL");
     if (status == JITC_OK)
         status = span_check_range(scope->client, span, 0, span->size, &start);
     if (status != JITC_OK)
@@ -181,7 +184,11 @@ int jitc_scope_write_fn(jitc_scope *scope, jitc_span *span, jitc_write_callback 
         /* The present content includes what this scope was told to write. */
         if (is_pending(scope, start))
             exchange(scope);
-        memcpy(staging, span->rx, span->size);
+        if (!arena_map_read(&scope->client->map, start, staging, span->size)) {
+            free(staging);
+            return failure_set(JITC_E_NO_SPAN,
+                               "nothing is at %p any more: released, or the session has ended", span->rx);
+        }
         copy.rw = staging;
     }
     if (callback(&copy, user) != 0)

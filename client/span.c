@@ -30,6 +30,10 @@ int span_from_result(const struct jitc_client *client, const struct result *resu
 
 int span_offset(const struct jitc_client *client, const void *rx, uint64_t *offset)
 {
+    int status = client_check(client);
+
+    if (status != JITC_OK)
+        return status;
     *offset = (uintptr_t)rx - (uintptr_t)client->map.rx;
     if (*offset >= client->map.bytes)
         return failure_set(JITC_E_FOREIGN_POINTER, "%p is not in the arena at %p to %p", rx,
@@ -44,8 +48,26 @@ int span_check_range(const struct jitc_client *client, const jitc_span *span, si
 
     if (status != JITC_OK)
         return status;
+    if (span->size > client->map.bytes - *offset)
+        return failure_set(JITC_E_OUT_OF_RANGE, "a span of %zu bytes at %p ends beyond the arena", span->size,
+                           span->rx);
     if (at > span->size || bytes > span->size - at)
         return failure_set(JITC_E_OUT_OF_RANGE, "%zu bytes at %zu of a span of %zu", bytes, at, span->size);
+    return JITC_OK;
+}
+
+int span_check_write(const struct jitc_client *client, const jitc_span *span, size_t at, const void *src,
+                     size_t bytes, uint64_t *offset)
+{
+    if (src == NULL && bytes > 0)
+        return failure_set(JITC_E_INVALID, "src is NULL, for %zu bytes", bytes);
+    return span_check_range(client, span, at, bytes, offset);
+}
+
+int span_check_policy(jitc_write_policy policy)
+{
+    if (policy != JITC_WRITE_DEFAULT && policy != JITC_WRITE_NEVER_FLUSH)
+        return failure_set(JITC_E_INVALID, "%d is no write policy", (int)policy);
     return JITC_OK;
 }
 
@@ -70,8 +92,11 @@ int jitc_alloc(jitc_client *client, jitc_span *span, size_t size)
 {
     const struct request request = {.operation = OPERATION_ALLOC, .size = size};
     struct result result;
-    int status = call_run(client, &request, &result);
+    int status;
 
+    if (span == NULL)
+        return failure_set(JITC_E_INVALID, "span is NULL");
+    status = call_run(client, &request, &result);
     return status == JITC_OK ? span_from_result(client, &result, span) : status;
 }
 
@@ -113,6 +138,8 @@ int jitc_query(jitc_client *client, jitc_span *span, const void *pointer)
     struct result result;
     int status = client_check(client);
 
+    if (status == JITC_OK && span == NULL)
+        status = failure_set(JITC_E_INVALID, "span is NULL");
     if (status != JITC_OK)
         return status;
     if (!arena_map_offset(&client->map, pointer, &request.span))
@@ -149,8 +176,10 @@ int jitc_statistics(jitc_client *client, jitc_stats *stats)
     const struct request request = {.operation = OPERATION_STATISTICS};
     struct result result;
     jitc_stats all;
-    int status = call_run(client, &request, &result);
+    int status = client_check_struct("jitc_stats", stats->struct_size, sizeof all);
 
+    if (status == JITC_OK)
+        status = call_run(client, &request, &result);
     if (status != JITC_OK)
         return status;
     if (!result.has_usage)
@@ -164,6 +193,6 @@ int jitc_statistics(jitc_client *client, jitc_stats *stats)
         .overhead_bytes = result.usage.overhead_bytes,
         .reserved_peak_bytes = result.usage.reserved_peak_bytes,
     };
-    memcpy(stats, &all, stats->struct_size < sizeof all ? stats->struct_size : sizeof all);
+    memcpy(stats, &all, sizeof all);
     return JITC_OK;
 }

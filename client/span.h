@@ -17,6 +17,11 @@ int span_offset(const struct jitc_client *client, const void *rx, uint64_t *offs
 int span_check_range(const struct jitc_client *client, const jitc_span *span, size_t at, size_t bytes,
                      uint64_t *offset);
 
+/* The same for a copy from `src`, which is not NULL unless bytes is 0. */
+int span_check_write(const struct jitc_client *client, const jitc_span *span, size_t at, const void *src,
+                     size_t bytes, uint64_t *offset);
+int span_check_policy(jitc_write_policy policy);
+
 /* `size` rounded up to the granularity. */
 size_t span_round_up(const struct jitc_client *client, size_t size);
 

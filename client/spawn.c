@@ -52,6 +52,7 @@ OWN_STACK static int start_broker(void *user)
     if (high_null < 0 || high_socket < 0 || dup2(high_null, STDIN_FILENO) < 0 ||
         dup2(high_null, STDOUT_FILENO) < 0 || dup2(high_socket, BROKER_FD) < 0)
         goto failed;
+    (void)setsid(); /* signals to the program's group or terminal are not for its broker */
     (void)syscall(SYS_close_range, BROKER_FD + 1, ~0U, 0);
     /* Until now a caught signal would have run the program's handler here, in its memory. */
     for (int number = 1; number < NSIG; number++) {
@@ -105,25 +106,39 @@ static int run_broker(const char *program, int socket)
     return error != 0 ? -error : -start.error;
 }
 
+static const char *find_program(const jitc_options *options)
+{
+    const char *program = options->daemon;
+
+    if (program == NULL) {
+        program = secure_getenv("JITBROKER_DAEMON");
+        if (program == NULL || program[0] == '\0')
+            program = JITBROKERD_PATH;
+    }
+    return program;
+}
+
 int jitc_spawn(jitc_client **client, const jitc_options *options)
 {
-    jitc_options all = client_options(options);
-    const char *program = all.daemon;
+    jitc_options all;
+    const char *program;
     int sockets[2];
-    int status;
+    int cancel_state;
     int error;
+    int status = client_options(options, &all);
 
-    if (program == NULL)
-        program = secure_getenv("JITBROKER_DAEMON");
-    if (program == NULL)
-        program = JITBROKERD_PATH;
+    if (status != JITC_OK)
+        return status;
+    program = find_program(&all);
     /* Its policy is ours to choose, and direct writing is for who asks for it. */
     if (all.write_mode == JITC_WRITE_ANY)
         all.write_mode = JITC_WRITE_THROUGH;
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0)
         return failure_set(JITC_E_SYSTEM, "socketpair: %m");
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state); /* no unwinding in shared memory */
     error = run_broker(program, sockets[1]);
+    (void)pthread_setcancelstate(cancel_state, NULL);
     (void)close(sockets[1]);
     if (error != 0) {
         errno = -error;
@@ -131,5 +146,8 @@ int jitc_spawn(jitc_client **client, const jitc_options *options)
         (void)close(sockets[0]);
         return status;
     }
-    return client_new(client, sockets[0], &all);
+    status = client_new(client, sockets[0], &all);
+    if (status == JITC_E_DISCONNECTED)
+        return failure_set(status, "%s started, but did not serve: it says why on stderr", program);
+    return status;
 }

@@ -35,7 +35,7 @@ static int receive_chunk(struct jitc_client *client, uint64_t id)
     if (status != JITC_OK)
         return status;
     if (reply.results_count != 1)
-        return failure_set(JITC_E_BAD_REPLY, "the broker's reply to a write has not one result");
+        return call_lose(client, "has not one result");
     codec_result(&reply, 0, &result);
     return call_status(&result);
 }
@@ -86,10 +86,10 @@ int jitc_write(jitc_client *client, jitc_span *span, size_t offset, const void *
                jitc_write_policy policy)
 {
     uint64_t start;
-    int status = client_check(client);
+    int status = span_check_policy(policy);
 
     if (status == JITC_OK)
-        status = span_check_range(client, span, offset, size, &start);
+        status = span_check_write(client, span, offset, src, size, &start);
     if (status != JITC_OK)
         return status;
     if (span->rw == NULL)
@@ -123,10 +123,8 @@ int jitc_patch(jitc_client *client, jitc_span *span, size_t offset, unsigned wid
     struct request request = {
         .operation = OPERATION_PATCH, .at = offset, .width = width, .expected = expected, .desired = desired};
     struct result result;
-    int status = client_check(client);
+    int status = span_check_range(client, span, offset, 0, &request.span);
 
-    if (status == JITC_OK)
-        status = span_check_range(client, span, offset, 0, &request.span);
     if (status != JITC_OK)
         return status;
     if (!client->has_barrier)

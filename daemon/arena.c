@@ -20,7 +20,6 @@
 #ifndef MADV_POPULATE_WRITE /* in glibc's headers since 2.35, in Linux since 5.14 */
 #define MADV_POPULATE_WRITE 23
 #endif
-#define PAGE_BYTES 4096u /* or a multiple: a smaller unit only asks for more than is there */
 
 static int create_memfd(void)
 {
@@ -139,11 +138,6 @@ static void fill(void *to, uint32_t pattern, uint64_t bytes)
         memcpy((uint8_t *)to + at, &pattern, sizeof pattern);
 }
 
-static void *page_of(const struct arena *arena, uint64_t offset)
-{
-    return arena->bytes + (offset & ~((uint64_t)PAGE_BYTES - 1));
-}
-
 static int grow_filled(struct arena *arena, uint64_t bytes)
 {
     static uint8_t block[BLOCK_BYTES]; /* one thread runs all of the daemon */
@@ -202,7 +196,7 @@ void arena_fill(struct arena *arena, uint64_t offset, uint64_t bytes)
     assert(offset <= arena->grown_bytes && bytes <= arena->grown_bytes - offset);
     /* All at once, not one fault a page; where it can't be done the faults do it. */
     if (bytes >= BLOCK_BYTES)
-        (void)madvise(page_of(arena, offset), bytes, MADV_POPULATE_WRITE);
+        (void)madvise(arena->bytes + (offset & ~((uint64_t)BLOCK_BYTES - 1)), bytes, MADV_POPULATE_WRITE);
     fill(arena->bytes + offset, arena->fill_pattern, bytes);
 }
 

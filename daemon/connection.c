@@ -4,9 +4,11 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "daemon/log.h"
@@ -17,14 +19,14 @@
 
 /* A reply to the largest batch always fits a record. */
 #define RESULT_MAX_BYTES (ERROR_TEXT_MAX_BYTES + 200u)
-_Static_assert(OPERATIONS_MAX *RESULT_MAX_BYTES < RECORD_MAX_BYTES, "a full reply fits a record");
+_Static_assert(RESULT_MAX_BYTES < RECORD_MAX_BYTES / OPERATIONS_MAX, "a full reply fits a record");
 
 /* How far a client may run ahead of its rate before it is held back. */
 #define RATE_BURST_NS UINT64_C(100000000)
 #define NS_PER_S UINT64_C(1000000000)
 #define NS_PER_MS UINT64_C(1000000)
-/* How long one client's request may keep the others waiting, between two operations. */
-#define SLICE_NS UINT64_C(1000000)
+/* How often it is looked whether an ended client has read its answers. */
+#define LINGER_MS 1000
 /* Refusals of one session that the log tells one by one. */
 #define LOGGED_REFUSALS_MAX 8u
 
@@ -76,15 +78,18 @@ static void log_end(const struct connection *connection, const char *reason)
                heap_used_bytes(&session->heap), session->arena.grown_bytes);
 }
 
-void connection_end(struct connection *connection, enum status status, const char *reason)
+/* True if the client has not read all that it was sent: it may have our descriptors in flight. */
+static bool has_unread(int fd)
+{
+    int unread = 0;
+
+    return ioctl(fd, SIOCOUTQ, &unread) == 0 && unread > 0;
+}
+
+static void connection_close(struct connection *connection)
 {
     struct server *server = connection->server;
 
-    log_end(connection, reason);
-    if (status != STATUS_OK)
-        say_goodbye(connection->fd, status, reason);
-
-    (void)uv_poll_stop(&connection->poll);
     (void)uv_timer_stop(&connection->timer);
     (void)close(connection->fd);
     if (connection->prev != NULL)
@@ -94,20 +99,52 @@ void connection_end(struct connection *connection, enum status status, const cha
     if (connection->next != NULL)
         connection->next->prev = connection->prev;
     server->connections_count--;
-
-    /* What the client held is free from here on; only libuv's handles wait for the loop. */
-    /* A charge that ends must leave no memory behind; where only the daemon ends, mapped code runs on. */
-    if (connection->session != NULL && status != STATUS_STOPPING)
-        arena_revoke(&connection->session->arena);
-    connection->session = session_free(connection->session);
     charge_deinit(&connection->charge);
     connection->account = account_unref(&server->quota, connection->account);
     peer_deinit(&connection->peer);
-    free(connection->pending);
-    free(connection->unfinished);
     uv_close((uv_handle_t *)&connection->poll, on_closed);
     uv_close((uv_handle_t *)&connection->timer, on_closed);
     server_connection_ended(server);
+}
+
+static void on_linger(uv_timer_t *timer)
+{
+    struct connection *connection = timer->data;
+
+    if (!has_unread(connection->fd))
+        connection_close(connection);
+}
+
+void connection_end(struct connection *connection, enum status status, const char *reason)
+{
+    bool was_session = connection->session != NULL;
+    bool unread = has_unread(connection->fd);
+
+    if (connection->lingers) {
+        connection_close(connection);
+        return;
+    }
+    log_end(connection, reason);
+    if (status != STATUS_OK)
+        say_goodbye(connection->fd, status, reason);
+    (void)uv_poll_stop(&connection->poll);
+    (void)uv_timer_stop(&connection->timer);
+
+    /* A charge that ends must leave no memory behind; where only the daemon ends, mapped code runs on. */
+    if (was_session && status != STATUS_STOPPING)
+        arena_revoke(&connection->session->arena);
+    connection->session = session_free(connection->session);
+    free(connection->pending);
+    connection->pending = NULL;
+    free(connection->unfinished);
+    connection->unfinished = NULL;
+    if (!was_session || !unread || status == STATUS_STOPPING) {
+        connection_close(connection);
+        return;
+    }
+    connection->lingers = true;
+    (void)shutdown(connection->fd, SHUT_RDWR);
+    (void)uv_timer_start(&connection->timer, on_linger, LINGER_MS, LINGER_MS);
 }
 
 static void on_poll(uv_poll_t *handle, int status, int events);
@@ -137,7 +174,7 @@ static void resume(struct connection *connection)
     if (connection->due_ns > now + RATE_BURST_NS) {
         uint64_t wait_ns = connection->due_ns - now - RATE_BURST_NS;
 
-        (void)uv_poll_stop(&connection->poll);
+        wait_for(connection, UV_DISCONNECT);
         (void)uv_timer_start(&connection->timer, on_throttle_over, wait_ns / NS_PER_MS + 1, 0);
         return;
     }
@@ -164,7 +201,7 @@ static void end_by_errno(struct connection *connection, int error)
     if (error == -EPIPE || error == -ECONNRESET)
         connection_end(connection, STATUS_OK, "the client is gone");
     else
-        connection_end(connection, STATUS_OK, strerror(-error));
+        connection_end(connection, STATUS_NO_MEMORY, strerror(-error)); /* ours, not the client's doing */
 }
 
 static void send_reply(struct connection *connection, const struct buffer *out)
@@ -282,8 +319,13 @@ static void handle_hello(struct connection *connection, struct request_record *r
                welcome.write_mode == WRITE_DIRECT ? "direct" : "through", welcome.arena_bytes,
                welcome.granularity, welcome.sealed ? " sealed" : "");
     sent = send_welcome(connection, record->id, &welcome);
-    if (sent != 0)
+    if (sent == -EPIPE || sent == -ECONNRESET) {
         end_by_errno(connection, sent);
+    } else if (sent != 0) {
+        (void)result_refuse(&error, STATUS_NO_MEMORY, "", "the arena can't be handed over: %s",
+                            strerror(-sent));
+        refuse_hello(connection, record->id, &error);
+    }
 }
 
 /* STATUS_OK if the request as a whole can be done; what its operations say comes later. */
@@ -316,6 +358,12 @@ static struct result run_operation(struct connection *connection, const struct r
     return result;
 }
 
+/* Whether it is this connection's turn; if it is not, it is asked again in the next one. */
+static bool may_run(struct connection *connection)
+{
+    return account_may_run(connection->account, connection->server->turn, uv_hrtime(), &connection->round);
+}
+
 static void on_next_slice(uv_timer_t *timer);
 
 /* Puts the rest of the request off until the others had their turn. */
@@ -335,7 +383,7 @@ static void put_off(struct connection *connection, size_t record_bytes, size_t n
     connection->unfinished = unfinished;
     (void)uv_poll_stop(&connection->poll);
     /* Of 0 ms libuv would make the next turn at once. The slice took longer: 1 ms is over as well. */
-    (void)uv_timer_start(&connection->timer, on_next_slice, 1, 0);
+    (void)uv_timer_start(&connection->timer, on_next_slice, 1, 1);
 }
 
 /* Runs the operations of the record in server->in from `first` on, and sends the reply in `out` when all are
@@ -343,7 +391,7 @@ static void put_off(struct connection *connection, size_t record_bytes, size_t n
 static void run_operations(struct connection *connection, const struct request_record *record,
                            size_t record_bytes, size_t first, struct buffer *out)
 {
-    uint64_t end = record->operations_count > 1 ? uv_hrtime() + SLICE_NS : UINT64_MAX;
+    uint64_t end = connection->account->turn_end_ns;
 
     for (size_t i = first; i < record->operations_count; i++) {
         struct result result;
@@ -381,6 +429,9 @@ static void on_next_slice(uv_timer_t *timer)
     struct request_record record;
     bool good;
 
+    if (!may_run(connection))
+        return;
+    (void)uv_timer_stop(&connection->timer);
     memcpy(server->in, unfinished->bytes, record_bytes);
     memcpy(server->out, unfinished->bytes + record_bytes, unfinished->reply_bytes);
     free(unfinished);
@@ -455,12 +506,12 @@ static void on_poll(uv_poll_t *handle, int status, int events)
 {
     struct connection *connection = handle->data;
 
-    (void)events;
-    if (status < 0)
-        connection_end(connection, STATUS_OK, uv_strerror(status));
+    /* libuv's error is that of the socket: the client closed with answers unread. */
+    if (status < 0 || (events & (UV_READABLE | UV_WRITABLE)) == 0)
+        connection_end(connection, STATUS_OK, "the client is gone");
     else if (connection->pending != NULL)
         send_pending(connection);
-    else
+    else if (may_run(connection))
         read_record(connection);
 }
 

@@ -9,6 +9,8 @@
  *   turn away when its time slice is over: so every client gets its turn.
  * - A connection says Hello within the time the configuration gives it, and gets no
  *   arena before that.
+ * - A client that leaves Welcome unread keeps descriptors in flight, which the kernel bounds
+ *   for all of the daemon together: its connection stays charged until it has read, or closed.
  * - Whatever a client does wrong ends in a refusal (the connection goes on) or in
  *   connection_end() with a reason that the client is told and the log has.
  */
@@ -38,7 +40,9 @@ struct connection {
     uint8_t *pending;        /* a reply that the socket had no room for */
     size_t pending_bytes;
     struct unfinished *unfinished; /* a request whose slice was over */
+    bool lingers;                  /* ended, but the client has not read everything */
     uint64_t due_ns;               /* by when what was done so far would be done at the permitted rate */
+    uint64_t round;                /* of its user's in which it was served last */
     uint64_t operations;
     uint64_t refusals;
 };
@@ -49,7 +53,10 @@ struct connection {
  */
 void connection_accept(struct server *server, int fd);
 
-/* Ends it: the client is told why unless status is STATUS_OK. The connection is freed later, by the loop. */
+/*
+ * Ends it: the client is told why unless status is STATUS_OK. Its session is gone at once, the
+ * connection is freed later, by the loop. One that lingers is closed for good.
+ */
 void connection_end(struct connection *connection, enum status status, const char *reason);
 
 #endif

@@ -18,7 +18,8 @@
  *   allocated from like that of any other block. So no search leaves a unit.
  * - A block with a free run is linked in the bin of its longest one. Finding room
  *   looks at bins (a bitmap) and then at one unit's bitmap: its cost depends neither on
- *   the number of live spans, nor on that of blocks.
+ *   the number of live spans, nor on that of blocks. (A large span, and a new block, look
+ *   for untaken units in a bitmap of one bit a unit.)
  * - A unit without a span is nobody's: it is taken again lowest first, so that the end
  *   of the arena empties and can be given back.
  *

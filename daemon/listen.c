@@ -2,6 +2,7 @@
 #include "daemon/listen.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,47 +38,70 @@ static int is_stale(const struct sockaddr_un *address)
     return stale;
 }
 
-int listen_at(const char *path, mode_t mode)
+int listen_path_set(struct listen_path *path, const char *text)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    mode_t mask;
-    int bound;
-    int fd;
+    size_t length = strlen(text);
 
-    if (strlen(path) >= sizeof address.sun_path)
+    *path = (struct listen_path){.bound = false};
+    if (length == 0)
+        return -EINVAL; /* would be an abstract address */
+    if (length >= sizeof path->text)
         return -ENAMETOOLONG;
-    memcpy(address.sun_path, path, strlen(path) + 1);
-    if (is_stale(&address))
-        (void)unlink(path);
-    fd = seqpacket();
-    if (fd < 0)
-        return fd;
-    mask = umask((mode_t)~mode & 0777);
-    bound = bind(fd, (const struct sockaddr *)&address, sizeof address);
-    if (bound != 0)
-        bound = -errno;
-    (void)umask(mask);
-    if (bound == 0 && listen(fd, BACKLOG) != 0)
-        bound = -errno;
-    if (bound != 0) {
-        (void)close(fd);
-        return bound;
-    }
-    return fd;
+    memcpy(path->text, text, length + 1);
+    return 0;
 }
 
-int listen_user_path(char *path, size_t bytes)
+int listen_path_user(struct listen_path *path)
 {
     const char *runtime = getenv("XDG_RUNTIME_DIR");
+    char folder[PATH_MAX];
+    char text[PATH_MAX];
     int used;
 
     if (runtime == NULL || runtime[0] != '/')
         return -ENOENT;
-    used = snprintf(path, bytes, "%s/jitbroker", runtime);
-    if (used < 0 || (size_t)used + sizeof "/socket" > bytes)
+    used = snprintf(folder, sizeof folder, "%s/jitbroker", runtime);
+    if (used < 0 || snprintf(text, sizeof text, "%s/jitbroker/socket", runtime) >= (int)sizeof text)
         return -ENAMETOOLONG;
-    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+    if (mkdir(folder, 0700) != 0 && errno != EEXIST)
         return -errno;
-    memcpy(path + used, "/socket", sizeof "/socket");
-    return 0;
+    return listen_path_set(path, text);
+}
+
+int listen_at(struct listen_path *path, mode_t mode)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct stat status;
+    mode_t mask;
+    int error;
+    int fd;
+
+    memcpy(address.sun_path, path->text, sizeof address.sun_path);
+    if (is_stale(&address))
+        (void)unlink(path->text);
+    fd = seqpacket();
+    if (fd < 0)
+        return fd;
+    mask = umask((mode_t)~mode & 0777);
+    error = bind(fd, (const struct sockaddr *)&address, sizeof address) == 0 ? 0 : -errno;
+    (void)umask(mask);
+    if (error == 0 && (listen(fd, BACKLOG) != 0 || lstat(path->text, &status) != 0))
+        error = -errno;
+    if (error != 0) {
+        (void)close(fd);
+        return error;
+    }
+    path->bound = true;
+    path->device = status.st_dev;
+    path->inode = status.st_ino;
+    return fd;
+}
+
+void listen_path_unlink(const struct listen_path *path)
+{
+    struct stat status;
+
+    if (path->bound && lstat(path->text, &status) == 0 && status.st_dev == path->device &&
+        status.st_ino == path->inode)
+        (void)unlink(path->text);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "daemon/log.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
@@ -20,6 +21,9 @@ static void write_line(enum log_priority priority, const char *format, va_list a
     if (used > LINE_MAX_BYTES - 2)
         used = LINE_MAX_BYTES - 2;
     line[used++] = '\n';
+    /* Who does not read the log must not hold us up. A pipe that is writable has room for a line. */
+    if (poll(&(struct pollfd){.fd = STDERR_FILENO, .events = POLLOUT}, 1, 0) != 1)
+        return;
     /* One write a line, so that lines of several processes don't mix; a lost line is no error. */
     if (write(STDERR_FILENO, line, (size_t)used) < 0)
         return;

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* jitbrokerd: parse, set up, run. */
 #include <errno.h>
-#include <inttypes.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -43,16 +42,16 @@ static bool read_config(const struct options *options, struct config *config)
     return true;
 }
 
-static int listen_on(struct server *server, const char *path, mode_t mode)
+static int listen_on(struct server *server, struct listen_path *path, mode_t mode)
 {
     int fd = listen_at(path, mode);
     int error = fd < 0 ? fd : server_listen(server, fd);
 
     if (error != 0) {
-        log_line(LOG_ERROR, "%s: %s", path, strerror(-error));
+        log_line(LOG_ERROR, "%s: %s", path->text, strerror(-error));
         return error;
     }
-    log_line(LOG_NOTICE, "jitbrokerd " JITBROKER_VERSION " serves %s", path);
+    log_line(LOG_NOTICE, "jitbrokerd " JITBROKER_VERSION " serves %s", path->text);
     return 0;
 }
 
@@ -60,6 +59,10 @@ static int listen_activated(struct server *server)
 {
     int count = sd_listen_fds(1);
 
+    if (count < 0) {
+        log_line(LOG_ERROR, "$LISTEN_FDS: %s", strerror(-count));
+        return count;
+    }
     if (count == 0) {
         log_line(LOG_ERROR,
                  "no socket to serve: systemd passed none, and there is no --socket, --user or --fd");
@@ -85,41 +88,54 @@ static int listen_activated(struct server *server)
 
 static int serve_fd(struct server *server, int fd)
 {
-    int is_ours = sd_is_socket(fd, AF_UNIX, SOCK_SEQPACKET, 0);
+    struct sockaddr_un peer;
+    socklen_t length = sizeof peer;
 
-    if (is_ours <= 0) {
+    if (sd_is_socket(fd, AF_UNIX, SOCK_SEQPACKET, 0) <= 0 ||
+        getpeername(fd, (struct sockaddr *)&peer, &length) != 0) {
         log_line(LOG_ERROR, "--fd=%d: not a connected SOCK_SEQPACKET socket", fd);
-        return is_ours < 0 ? is_ours : -ENOTSOCK;
+        return -ENOTCONN;
     }
-    /* The terminal's ^C is for whoever started us; we end when it does. */
-    (void)signal(SIGINT, SIG_IGN);
-    server_serve_only(server, fd);
-    return 0;
+    if (chdir("/") != 0) /* whoever started us may want to unmount where it was */
+        return -errno;
+    return server_serve_only(server, fd) ? 0 : -EACCES;
 }
 
-/* `path` is set to the socket's, if it is one that we made. */
-static int open_sockets(const struct options *options, struct server *server, char *path, size_t path_bytes)
+static int listen_by_options(const struct options *options, struct server *server, struct listen_path *path)
 {
-    int error;
+    int error = options->user ? listen_path_user(path) : listen_path_set(path, options->socket);
 
-    path[0] = '\0';
-    if (options->fd >= 0)
-        return serve_fd(server, options->fd);
-    if (options->socket == NULL && !options->user)
-        return listen_activated(server);
-    if (options->user) {
-        error = listen_user_path(path, path_bytes);
-        if (error != 0)
-            log_line(LOG_ERROR, "$XDG_RUNTIME_DIR/jitbroker: %s", strerror(-error));
-    } else {
-        error = (size_t)snprintf(path, path_bytes, "%s", options->socket) < path_bytes ? 0 : -ENAMETOOLONG;
+    if (error != 0) {
+        log_line(LOG_ERROR, "%s: %s", options->user ? "$XDG_RUNTIME_DIR/jitbroker" : options->socket,
+                 strerror(-error));
+        return error;
     }
     /* Everyone may connect to the system's socket: who is served is the policy's business. */
-    if (error == 0)
-        error = listen_on(server, path, options->user ? 0600 : 0666);
-    if (error != 0)
-        path[0] = '\0';
-    return error;
+    return listen_on(server, path, options->user ? 0600 : 0666);
+}
+
+static int open_sockets(const struct options *options, struct server *server, struct listen_path *path)
+{
+    if (options->fd >= 0)
+        return serve_fd(server, options->fd);
+    if (options->socket != NULL || options->user)
+        return listen_by_options(options, server, path);
+    return listen_activated(server);
+}
+
+/* A private broker is part of the program that started it: it has one client, and no manager of its own. */
+static void become_private(struct config *config)
+{
+    config->sessions_max = 1;
+    (void)unsetenv("NOTIFY_SOCKET");
+    (void)unsetenv("WATCHDOG_USEC");
+}
+
+static void ignore_signals(void)
+{
+    (void)signal(SIGPIPE, SIG_IGN); /* whoever reads the log may go away */
+    (void)signal(SIGXFSZ, SIG_IGN); /* under RLIMIT_FSIZE an arena that can't grow is an error, not the end */
+    (void)signal(SIGHUP, SIG_IGN);  /* asks daemons to reload, which this one can't: it is no reason to end */
 }
 
 int main(int argc, char **argv)
@@ -127,10 +143,12 @@ int main(int argc, char **argv)
     static struct server server;
     struct options options;
     struct config config;
-    char path[PATH_MAX];
+    struct listen_path path = {.bound = false};
     int status;
     int error;
 
+    if (process_open_standard_streams() != 0)
+        return EXIT_FAILURE;
     if (!options_parse(&options, argc, argv, &status))
         return status;
     /* A private broker's stderr is that of the program which it serves. */
@@ -141,10 +159,13 @@ int main(int argc, char **argv)
     if (options.check_config)
         return EXIT_SUCCESS;
 
-    (void)signal(SIGPIPE, SIG_IGN); /* whoever reads the log may go away */
-    (void)signal(SIGXFSZ, SIG_IGN); /* under RLIMIT_FSIZE an arena that can't grow is an error, not the end */
+    ignore_signals();
     process_harden();
+    if (options.fd >= 0)
+        become_private(&config);
     config.sessions_max = process_allow_sessions(config.sessions_max);
+    if (config.sessions_max == 0)
+        return EXIT_FAILURE;
     if (geteuid() == 0 && options.fd < 0)
         log_line(LOG_WARNING, "running as root, which nothing here needs: better give it a user of its own");
     error = server_init(&server, &config);
@@ -152,12 +173,10 @@ int main(int argc, char **argv)
         log_line(LOG_ERROR, "can't start: %s", strerror(-error));
         return EXIT_FAILURE;
     }
-    error = open_sockets(&options, &server, path, sizeof path);
-
+    error = open_sockets(&options, &server, &path);
     if (error == 0)
-        error = server_run(&server);
-    if (path[0] != '\0')
-        (void)unlink(path);
+        server_run(&server);
+    listen_path_unlink(&path);
     server_deinit(&server);
     return error == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -39,8 +39,8 @@ static bool parse_fd(struct options *options, const char *text)
 
     errno = 0;
     value = strtol(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || value < 0 || value > INT_MAX) {
-        (void)fprintf(stderr, "jitbrokerd: --fd=%s: not a file descriptor\n", text);
+    if (errno != 0 || end == text || *end != '\0' || value <= 2 || value > INT_MAX) {
+        (void)fprintf(stderr, "jitbrokerd: --fd=%s: not a file descriptor above 2\n", text);
         return false;
     }
     options->fd = (int)value;

@@ -19,7 +19,6 @@ int peer_init(struct peer *peer, int socket)
         return -errno;
     *peer = (struct peer){
         .uid = credentials.uid,
-        .gid = credentials.gid,
         .pid = credentials.pid,
         .pidfd = -1,
     };

@@ -7,7 +7,6 @@
 
 struct peer {
     uid_t uid;
-    gid_t gid;
     pid_t pid; /* for people: a number is used again, the pidfd is not */
     int pidfd; /* -1 where the kernel has none to give (before 6.5) */
 };

@@ -2,9 +2,11 @@
 #include "daemon/process.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "daemon/log.h"
 
@@ -27,6 +29,19 @@
 #define FDS_PER_SESSION 4u
 /* Standard streams, listeners, libuv's own, and what is open for a moment. */
 #define FDS_OTHER 64u
+
+int process_open_standard_streams(void)
+{
+    int fd;
+
+    do {
+        fd = open("/dev/null", O_RDWR);
+        if (fd < 0)
+            return -errno;
+    } while (fd <= STDERR_FILENO);
+    (void)close(fd);
+    return 0;
+}
 
 void process_harden(void)
 {
@@ -59,6 +74,8 @@ uint32_t process_allow_sessions(uint32_t sessions)
     }
     if (limit.rlim_cur >= wanted)
         return sessions;
+    if (sessions == 1)
+        return 1; /* a private broker, which needs few of the others */
     sessions = limit.rlim_cur > FDS_OTHER ? (uint32_t)((limit.rlim_cur - FDS_OTHER) / FDS_PER_SESSION) : 0;
     log_line(LOG_WARNING, "descriptors for %u sessions only: raise LimitNOFILE= (RLIMIT_NOFILE) to %llu",
              (unsigned)sessions, (unsigned long long)wanted);

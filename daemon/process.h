@@ -5,6 +5,10 @@
 
 #include <stdint.h>
 
+/* Makes 0, 1 and 2 something: what we open, a client's socket say, must not get the log's number. 0 or
+ * -errno. */
+int process_open_standard_streams(void);
+
 /*
  * No new privileges, no executable memory but what is mapped now, no core dump and no
  * ptrace of what is in memory: done even when no unit file does it.

@@ -39,6 +39,25 @@ struct account *account_unref(struct quota *quota, struct account *account)
     return NULL;
 }
 
+bool account_may_run(struct account *account, uint64_t turn, uint64_t now_ns, uint64_t *round)
+{
+    if (account->turn != turn) {
+        if (!account->passed_over)
+            account->round++;
+        account->passed_over = false;
+        account->turn = turn;
+        account->turn_end_ns = now_ns + QUOTA_SLICE_NS;
+    }
+    if (*round == account->round)
+        return false;
+    if (now_ns > account->turn_end_ns) {
+        account->passed_over = true;
+        return false;
+    }
+    *round = account->round;
+    return true;
+}
+
 void charge_init(struct charge *charge, struct account *account, enum quota_kind kind)
 {
     *charge = (struct charge){.account = account, .kind = kind};

@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define QUOTA_SLICE_NS UINT64_C(1000000)
+
 enum quota_kind { QUOTA_SESSIONS, QUOTA_BYTES, QUOTA_COUNT };
 
 /* One user. Lives while something is charged to it. */
@@ -19,6 +21,11 @@ struct account {
     uid_t uid;
     unsigned refs;
     uint64_t held[QUOTA_COUNT];
+    /* Its share of the daemon's time, see account_may_run(). */
+    uint64_t turn;
+    uint64_t turn_end_ns;
+    uint64_t round;
+    bool passed_over;
 };
 
 struct quota {
@@ -34,6 +41,14 @@ struct charge {
 /* The account of that uid, with a reference for the caller; NULL without memory. */
 struct account *quota_account(struct quota *quota, uid_t uid);
 struct account *account_unref(struct quota *quota, struct account *account);
+
+/*
+ * Whether one of the user's connections may be served at `now_ns` in this turn of the loop.
+ * A user has QUOTA_SLICE_NS a turn, for all its connections together, so that many of
+ * them get no more than one. They take turns in rounds: one that was served in this round (it
+ * keeps that in *round) waits until none of the others is passed over for want of time.
+ */
+bool account_may_run(struct account *account, uint64_t turn, uint64_t now_ns, uint64_t *round);
 
 /* An empty charge; it refers to the account, so the account must outlive it. */
 void charge_init(struct charge *charge, struct account *account, enum quota_kind kind);

@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -13,7 +12,7 @@
 #include "daemon/log.h"
 
 /* Connections accepted per turn of the loop, so that a flood of them does not starve who is served. */
-#define ACCEPTS_MAX 16
+#define ACCEPTS_MAX 128
 #define RETRY_MS 100
 
 static void server_stop(struct server *server)
@@ -33,6 +32,7 @@ static void server_stop(struct server *server)
         uv_close((uv_handle_t *)&server->signals[i], NULL);
     if (server->has_watchdog)
         uv_close((uv_handle_t *)&server->watchdog, NULL);
+    uv_close((uv_handle_t *)&server->prepare, NULL);
 }
 
 void server_connection_ended(struct server *server)
@@ -45,6 +45,13 @@ static void on_signal(uv_signal_t *handle, int number)
 {
     log_line(LOG_NOTICE, "stopping: signal %d", number);
     server_stop(handle->data);
+}
+
+static void on_prepare(uv_prepare_t *handle)
+{
+    struct server *server = handle->data;
+
+    server->turn++;
 }
 
 static void on_watchdog(uv_timer_t *timer)
@@ -71,17 +78,20 @@ static int start_signals(struct server *server)
     return 0;
 }
 
-static int start_watchdog(struct server *server)
+/* Without a watchdog, or with a wrong wish for one, the daemon serves all the same. */
+static void start_watchdog(struct server *server)
 {
     uint64_t period_us = 0;
     int enabled = sd_watchdog_enabled(0, &period_us);
     uint64_t period_ms = period_us / 1000 / 2;
 
+    if (enabled < 0)
+        log_line(LOG_WARNING, "$WATCHDOG_USEC: %s", strerror(-enabled));
     if (enabled <= 0)
-        return enabled;
+        return;
     (void)uv_timer_init(&server->loop, &server->watchdog);
     server->has_watchdog = true;
-    return uv_timer_start(&server->watchdog, on_watchdog, period_ms, period_ms);
+    (void)uv_timer_start(&server->watchdog, on_watchdog, period_ms, period_ms);
 }
 
 int server_init(struct server *server, const struct config *config)
@@ -93,9 +103,12 @@ int server_init(struct server *server, const struct config *config)
     error = uv_loop_init(&server->loop);
     if (error != 0)
         return error;
+    (void)uv_prepare_init(&server->loop, &server->prepare);
+    server->prepare.data = server;
+    (void)uv_prepare_start(&server->prepare, on_prepare);
     error = start_signals(server);
     if (error == 0)
-        error = start_watchdog(server);
+        start_watchdog(server);
     if (error != 0)
         server_deinit(server);
     return error;
@@ -150,14 +163,16 @@ static void on_connect(uv_poll_t *handle, int status, int events)
 int server_listen(struct server *server, int fd)
 {
     struct listener *listener = &server->listeners[server->listeners_count];
-    int error;
+    int error = -E2BIG;
 
-    if (server->listeners_count == SERVER_LISTENERS_MAX)
-        return -E2BIG;
-    *listener = (struct listener){.server = server, .fd = fd};
-    error = uv_poll_init(&server->loop, &listener->poll, fd);
-    if (error != 0)
+    if (server->listeners_count < SERVER_LISTENERS_MAX) {
+        *listener = (struct listener){.server = server, .fd = fd};
+        error = uv_poll_init(&server->loop, &listener->poll, fd);
+    }
+    if (error != 0) {
+        (void)close(fd);
         return error;
+    }
     (void)uv_timer_init(&server->loop, &listener->retry);
     listener->poll.data = listener;
     listener->retry.data = listener;
@@ -165,19 +180,18 @@ int server_listen(struct server *server, int fd)
     return uv_poll_start(&listener->poll, UV_READABLE, on_connect);
 }
 
-void server_serve_only(struct server *server, int fd)
+bool server_serve_only(struct server *server, int fd)
 {
-    server->ends_when_idle = true;
     connection_accept(server, fd);
-    server_connection_ended(server);
+    server->ends_when_idle = true;
+    return server->connections != NULL;
 }
 
-int server_run(struct server *server)
+void server_run(struct server *server)
 {
     int error = sd_notify(0, "READY=1");
 
     if (error < 0)
-        return error;
+        log_line(LOG_WARNING, "$NOTIFY_SOCKET: %s", strerror(-error));
     (void)uv_run(&server->loop, UV_RUN_DEFAULT);
-    return 0;
 }

@@ -30,6 +30,8 @@ struct server {
     uv_signal_t signals[2];
     unsigned signals_count;
     uv_timer_t watchdog;
+    uv_prepare_t prepare;
+    uint64_t turn; /* of the loop, counted from 1 */
     bool has_watchdog;
     bool stopping;
     bool ends_when_idle; /* a private broker: ends with its only connection */
@@ -50,13 +52,14 @@ void server_deinit(struct server *server);
 /* Accepts from a listening SOCK_SEQPACKET socket, which it takes over. 0 or -errno. */
 int server_listen(struct server *server, int fd);
 
-/* Serves one connected socket, which it takes over; the server ends when that does. */
-void server_serve_only(struct server *server, int fd);
+/* Serves one connected socket, which it takes over; the server ends when that does. False: it was turned
+ * away. */
+bool server_serve_only(struct server *server, int fd);
 
 /* Told by a connection that has ended. */
 void server_connection_ended(struct server *server);
 
-/* Runs until SIGTERM or SIGINT, or until there is nothing left to serve. 0 or -errno. */
-int server_run(struct server *server);
+/* Runs until SIGTERM or SIGINT, or until there is nothing left to serve. */
+void server_run(struct server *server);
 
 #endif

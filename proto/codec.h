@@ -31,7 +31,7 @@ struct codec_pool {
     size_t used;
 };
 
-/* A pool of this size decodes every record with OPERATIONS_MAX operations and RECORD_MAX_BYTES. */
+/* A pool of this size decodes every record of OPERATIONS_MAX operations that says each field once. */
 #define CODEC_POOL_BYTES (RECORD_MAX_BYTES + 1024u * OPERATIONS_MAX)
 
 struct request_record {

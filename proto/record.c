@@ -57,7 +57,9 @@ int record_recv(int socket, bool wait, void *buffer, size_t buffer_bytes, unsign
     collect_fds(&message, record);
     record->bytes = (size_t)got;
     /* CMSG_SPACE pads, so one descriptor more than asked for can fit. */
-    if ((message.msg_flags & MSG_CTRUNC) != 0 || record->fds_count > fds_max)
+    if ((message.msg_flags & MSG_CTRUNC) != 0 && record->fds_count < fds_max)
+        flaw = RECORD_E_NO_FDS;
+    else if ((message.msg_flags & MSG_CTRUNC) != 0 || record->fds_count > fds_max)
         flaw = RECORD_E_FDS;
     else if ((message.msg_flags & MSG_TRUNC) != 0)
         flaw = RECORD_E_OVERSIZED;

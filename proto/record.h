@@ -17,7 +17,8 @@ enum record_flaw {
     RECORD_WHOLE = 0,
     RECORD_E_END,       /* the peer closed, or sent a record of no bytes, which looks the same */
     RECORD_E_OVERSIZED, /* longer than the buffer: the rest is lost */
-    RECORD_E_FDS        /* more descriptors than asked for: all of them are closed */
+    RECORD_E_FDS,       /* more descriptors than asked for: all of them are closed */
+    RECORD_E_NO_FDS     /* there was no number free for some of them; the others are closed */
 };
 
 struct record {
@@ -32,7 +33,8 @@ struct record {
  * socket's SO_RCVTIMEO; -EINTR only with `wait`. On a flaw or an error no descriptor
  * is left open. With fds_max 0 the kernel never even installs one.
  */
-int record_recv(int socket, bool wait, void *buffer, size_t buffer_bytes, unsigned fds_max, struct record *record);
+int record_recv(int socket, bool wait, void *buffer, size_t buffer_bytes, unsigned fds_max,
+                struct record *record);
 
 /* Sends one record, without SIGPIPE; the descriptors stay the caller's. 0 or -errno, as above. */
 int record_send(int socket, bool wait, const void *data, size_t bytes, const int *fds, unsigned fds_count);

@@ -52,8 +52,10 @@ struct bit {
 static void json_bits(const char *key, uint32_t bits, const struct bit *names, size_t count)
 {
     printf("  \"%s\": {", key);
-    for (size_t i = 0; i < count; i++)
-        printf("%s\"%s\": %s", i ? ", " : "", names[i].name, bits & names[i].bit ? "true" : "false");
+    for (size_t i = 0; i < count; i++) {
+        const char *no = bits & (names[i].bit << JITC_PROBE_UNKNOWN_SHIFT) ? "null" : "false";
+        printf("%s\"%s\": %s", i ? ", " : "", names[i].name, bits & names[i].bit ? "true" : no);
+    }
     printf("},\n");
 }
 

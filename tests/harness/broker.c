@@ -76,11 +76,11 @@ static void run_daemon(const struct broker *broker)
 {
     const char *const arguments[] = {broker->program, "--socket",     broker->socket,
                                      "--config",      broker->config, NULL};
-    int log = open(broker->log, O_WRONLY | O_CREAT | O_APPEND, 0644);
+    int log = open(broker->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 
     (void)dup2(log, STDERR_FILENO);
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* a test that dies leaves nothing behind */
     become(broker->uid);
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* a test that dies leaves nothing behind */
     (void)execv(broker->program, (char *const *)(uintptr_t)arguments);
     _exit(127);
 }

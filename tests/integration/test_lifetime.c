@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -108,6 +109,143 @@ START_TEST(adopt_serves_over_an_inherited_connection)
     become(WORKER_UID);
     assert_status(JITC_OK, "", jitc_adopt(&client, broker_socket(&broker), NULL));
     ck_assert_uint_eq(code_call(publish(client, 5).rx), 5);
+    (void)jitc_close(client);
+}
+END_TEST
+
+START_TEST(empty_names_are_no_names)
+{
+    jitc_options options = broker_options(&broker);
+    jitc_client *client = NULL;
+    int status;
+
+    /* An empty path would be an abstract address, which anyone may take. */
+    options.socket = "";
+    assert_status(JITC_E_INVALID, "empty path", jitc_connect(&client, &options));
+    (void)setenv("JITBROKER_SOCKET", "", 1);
+    (void)unsetenv("XDG_RUNTIME_DIR");
+    status = jitc_connect(&client, NULL);
+    if (status != JITC_OK)
+        ck_assert_ptr_nonnull(strstr(jitc_error_detail(), "/run/jitbroker/socket"));
+    (void)jitc_close(client);
+}
+END_TEST
+
+START_TEST(options_that_were_not_initialized_or_are_unknown_are_refused)
+{
+    jitc_options options = {.socket = broker.socket};
+    jitc_stats stats = {0};
+    jitc_info info = {0};
+    jitc_client *client;
+    struct {
+        jitc_options known;
+        uint64_t later;
+    } longer;
+
+    assert_status(JITC_E_INVALID, "jitc_options_init()", jitc_connect(&client, &options));
+    options = broker_options(&broker);
+    options.flags = 0x80000000u;
+    assert_status(JITC_E_INVALID, "does not know", jitc_connect(&client, &options));
+    memset(&longer, 0, sizeof longer);
+    longer.known = broker_options(&broker);
+    longer.known.struct_size = sizeof longer;
+    longer.later = 1;
+    assert_status(JITC_E_INVALID, "does not know", jitc_connect(&client, &longer.known));
+    longer.later = 0;
+    become(WORKER_UID);
+    assert_status(JITC_OK, "", jitc_connect(&client, &longer.known));
+    assert_status(JITC_E_INVALID, "jitc_stats.struct_size", jitc_statistics(client, &stats));
+    assert_status(JITC_E_INVALID, "jitc_info.struct_size", jitc_describe(client, &info));
+    (void)jitc_close(client);
+}
+END_TEST
+
+START_TEST(null_is_refused_where_something_must_be)
+{
+    jitc_client *client;
+    jitc_scope *scope;
+    jitc_span span;
+
+    become(WORKER_UID);
+    client = broker_connect(&broker, NULL);
+    assert_status(JITC_E_INVALID, "client is NULL", jitc_alloc(NULL, &span, 64));
+    assert_status(JITC_E_INVALID, "client is NULL", jitc_release(NULL, &span));
+    assert_status(JITC_E_INVALID, "span is NULL", jitc_alloc(client, NULL, 64));
+    span = publish(client, 1);
+    assert_status(JITC_E_INVALID, "span is NULL", jitc_query(client, NULL, span.rx));
+    assert_status(JITC_E_INVALID, "src is NULL", jitc_write(client, &span, 0, NULL, 1, JITC_WRITE_DEFAULT));
+    assert_status(JITC_OK, "", jitc_write(client, &span, 0, NULL, 0, JITC_WRITE_DEFAULT));
+    assert_status(JITC_E_INVALID, "callback", jitc_write_fn(client, &span, NULL, NULL, JITC_WRITE_DEFAULT));
+    assert_status(JITC_E_INVALID, "policy", jitc_write(client, &span, 0, "", 1, (jitc_write_policy)99));
+    assert_status(JITC_E_INVALID, "policy", jitc_scope_begin(client, &scope, (jitc_write_policy)99));
+    ck_assert_ptr_null(jitc_close(NULL));
+    assert_status(JITC_OK, "", jitc_scope_end(NULL));
+    (void)jitc_close(client);
+}
+END_TEST
+
+START_TEST(the_socket_takes_no_standard_streams_number)
+{
+    jitc_client *client;
+
+    become(WORKER_UID);
+    (void)close(STDIN_FILENO);
+    client = broker_connect(&broker, NULL);
+    ck_assert_int_eq(fcntl(STDIN_FILENO, F_GETFD), -1);
+    ck_assert_uint_eq(code_call(publish(client, 6).rx), 6);
+    (void)jitc_close(client);
+}
+END_TEST
+
+START_TEST(a_failed_connection_leaves_the_others_as_they_are)
+{
+    jitc_options options = broker_options(&broker);
+    jitc_info info = {.struct_size = sizeof info};
+    jitc_client *client;
+    jitc_client *other;
+
+    become(WORKER_UID);
+    client = broker_connect(&broker, NULL);
+    options.near_to = (const void *)(uintptr_t)(UINT64_C(1) << 62); /* no address at all */
+    options.flags = JITC_NEAR_REQUIRED;
+    assert_status(JITC_E_NOT_NEAR, "2 GiB", jitc_connect(&other, &options));
+    assert_status(JITC_OK, "", jitc_describe(client, &info));
+    if (jitc_lockdown(JITC_LOCKDOWN_SEAL_ARENAS) != 0)
+        skip("this kernel has no mseal");
+    ck_assert_int_eq(munmap((void *)(uintptr_t)info.base, info.arena_bytes), -1);
+    ck_assert_int_eq(errno, EPERM);
+    (void)jitc_close(client);
+}
+END_TEST
+
+static int touch(jitc_span *span, void *user)
+{
+    (void)user;
+    memset(span->rw, 0, 1);
+    return 0;
+}
+
+START_TEST(a_stale_span_is_refused_and_read_by_nobody)
+{
+    jitc_options options = broker_options(&broker);
+    jitc_client *client;
+    jitc_span span;
+    jitc_span forged;
+
+    become(WORKER_UID);
+    options.flags = JITC_IMMEDIATE_RELEASE;
+    client = broker_connect(&broker, &options);
+    assert_status(JITC_OK, "", jitc_alloc(client, &span, 200000));
+    forged = span;
+    forged.size = (size_t)1 << 40;
+    assert_status(JITC_E_OUT_OF_RANGE, "beyond the arena",
+                  jitc_write_fn(client, &forged, touch, NULL, JITC_WRITE_DEFAULT));
+    assert_status(JITC_OK, "", jitc_release(client, span.rx));
+    assert_status(JITC_E_NO_SPAN, "", jitc_write_fn(client, &span, touch, NULL, JITC_WRITE_DEFAULT));
+    assert_status(JITC_E_NO_SPAN, "", jitc_write(client, &span, 0, "", 1, JITC_WRITE_DEFAULT));
+    assert_status(JITC_OK, "", jitc_alloc(client, &span, 4 << 20));
+    assert_status(JITC_OK, "", jitc_reset(client, JITC_RESET_HARD));
+    assert_status(JITC_E_NO_SPAN, "", jitc_write_fn(client, &span, touch, NULL, JITC_WRITE_DEFAULT));
     (void)jitc_close(client);
 }
 END_TEST
@@ -485,6 +623,33 @@ START_TEST(threads_share_a_client)
 }
 END_TEST
 
+static void *call_forever(void *client)
+{
+    jitc_stats stats = {.struct_size = sizeof stats};
+
+    while (jitc_statistics(client, &stats) == JITC_OK)
+        pthread_testcancel();
+    return NULL;
+}
+
+START_TEST(a_cancelled_thread_leaves_the_client_usable)
+{
+    jitc_client *client;
+    pthread_t thread;
+
+    become(WORKER_UID);
+    client = broker_connect(&broker, NULL);
+    for (int i = 0; i < 50; i++) {
+        ck_assert_int_eq(pthread_create(&thread, NULL, call_forever, client), 0);
+        (void)usleep((useconds_t)(i * 37));
+        ck_assert_int_eq(pthread_cancel(thread), 0);
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+        ck_assert_uint_eq(code_call(publish(client, 7).rx), 7);
+    }
+    (void)jitc_close(client);
+}
+END_TEST
+
 START_TEST(each_thread_has_its_own_last_error)
 {
     jitc_client *client;
@@ -523,6 +688,13 @@ int main(void)
     tcase_add_test(served, a_daemon_that_cannot_be_started_is_told_with_its_path);
     tcase_add_test(served, a_child_is_refused_and_harms_nothing);
     tcase_add_test(served, threads_share_a_client);
+    tcase_add_test(served, empty_names_are_no_names);
+    tcase_add_test(served, options_that_were_not_initialized_or_are_unknown_are_refused);
+    tcase_add_test(served, null_is_refused_where_something_must_be);
+    tcase_add_test(served, the_socket_takes_no_standard_streams_number);
+    tcase_add_test(served, a_failed_connection_leaves_the_others_as_they_are);
+    tcase_add_test(served, a_stale_span_is_refused_and_read_by_nobody);
+    tcase_add_test(served, a_cancelled_thread_leaves_the_client_usable);
     tcase_add_test(served, each_thread_has_its_own_last_error);
     suite_add_tcase(suite, served);
     tcase_add_unchecked_fixture(crash, start, bury);
