@@ -236,6 +236,39 @@ START_TEST(what_is_held_is_always_the_sum_of_the_charges)
 }
 END_TEST
 
+/* ---- Time --------------------------------------------------------------------------- */
+
+START_TEST(a_users_connections_share_one_slice_a_turn)
+{
+    struct account account = {0};
+    uint64_t rounds[3] = {0};
+
+    ck_assert(account_may_run(&account, 1, 1000, &rounds[0]));
+    ck_assert(!account_may_run(&account, 1, 1000, &rounds[0])); /* one record a turn */
+    ck_assert(account_may_run(&account, 1, 1000 + QUOTA_SLICE_NS, &rounds[1]));
+    ck_assert(!account_may_run(&account, 1, 1001 + QUOTA_SLICE_NS, &rounds[2]));
+    /* The one that was passed over comes before those that were served. */
+    ck_assert(!account_may_run(&account, 2, 5 * QUOTA_SLICE_NS, &rounds[0]));
+    ck_assert(!account_may_run(&account, 2, 5 * QUOTA_SLICE_NS, &rounds[1]));
+    ck_assert(account_may_run(&account, 2, 5 * QUOTA_SLICE_NS, &rounds[2]));
+    /* Then a new round begins. */
+    ck_assert(account_may_run(&account, 3, 9 * QUOTA_SLICE_NS, &rounds[0]));
+    ck_assert(account_may_run(&account, 4, 9 * QUOTA_SLICE_NS, &rounds[0]));
+}
+END_TEST
+
+START_TEST(who_was_passed_over_and_is_gone_holds_nobody_up)
+{
+    struct account account = {0};
+    uint64_t rounds[2] = {0};
+
+    ck_assert(account_may_run(&account, 1, 0, &rounds[0]));
+    ck_assert(!account_may_run(&account, 1, 2 * QUOTA_SLICE_NS, &rounds[1]));
+    ck_assert(!account_may_run(&account, 2, 3 * QUOTA_SLICE_NS, &rounds[0]));
+    ck_assert(account_may_run(&account, 3, 4 * QUOTA_SLICE_NS, &rounds[0]));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("quota");
@@ -253,5 +286,7 @@ int main(void)
     tcase_add_test(all, ends_that_never_began_are_allowed);
     tcase_add_test(all, what_is_held_is_always_the_sum_of_the_charges);
     suite_add_tcase(suite, all);
+    tcase_add_test(all, a_users_connections_share_one_slice_a_turn);
+    tcase_add_test(all, who_was_passed_over_and_is_gone_holds_nobody_up);
     return suite_run(suite);
 }
