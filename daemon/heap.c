@@ -489,6 +489,8 @@ void heap_clear(struct heap *heap)
 
         if (!bit_get(heap->taken, index))
             continue;
+        if (unit->head == 0)
+            bit_clear(unit->used, 0); /* the trap granule held no code */
         for (uint32_t word = 0; word < UNIT_WORDS; word++)
             unit->stale[word] |= unit->used[word];
         memset(unit->used, 0, sizeof unit->used);
