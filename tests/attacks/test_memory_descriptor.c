@@ -20,6 +20,7 @@
 #include "tests/attacks/attacker.h"
 #include "tests/attacks/victim.h"
 #include "tests/harness/code.h"
+#include "tests/harness/suite.h"
 #include "tests/harness/wire.h"
 
 #ifndef F_SEAL_EXEC
@@ -453,8 +454,6 @@ int main(void)
 {
     Suite *suite = suite_create("memory: the descriptor");
     TCase *tcase = tcase_create("everyone");
-    SRunner *runner;
-    int failed;
 
     tcase_add_unchecked_fixture(tcase, start_all, stop_all);
     tcase_add_checked_fixture(tcase, NULL, check_session);
@@ -477,9 +476,5 @@ int main(void)
     tcase_add_loop_test(tcase, it_is_no_program_where_the_daemon_wrote_one, 0, ATTACKER_COUNT);
     suite_add_tcase(suite, tcase);
 
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -16,6 +16,7 @@
 #include "tests/attacks/attacker.h"
 #include "tests/attacks/victim.h"
 #include "tests/harness/code.h"
+#include "tests/harness/suite.h"
 
 static struct broker through;
 static struct broker direct;
@@ -310,8 +311,6 @@ int main(void)
 {
     Suite *suite = suite_create("memory: after fork");
     TCase *modes[2] = {tcase_create("through"), tcase_create("direct")};
-    SRunner *runner;
-    int failed;
 
     for (int i = 0; i < 2; i++) {
         tcase_add_unchecked_fixture(modes[i], start_all, stop_all);
@@ -329,9 +328,5 @@ int main(void)
     tcase_add_test(modes[1], the_writable_view_is_not_in_the_child);
     tcase_add_test(modes[1], closing_unmaps_nothing_of_the_childs_own);
 
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

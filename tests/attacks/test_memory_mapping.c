@@ -23,6 +23,7 @@
 #include "tests/attacks/attacker.h"
 #include "tests/attacks/victim.h"
 #include "tests/harness/code.h"
+#include "tests/harness/suite.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
@@ -397,8 +398,6 @@ int main(void)
 {
     Suite *suite = suite_create("memory: the mapping");
     TCase *tcase = tcase_create("everyone");
-    SRunner *runner;
-    int failed;
 
     tcase_add_unchecked_fixture(tcase, start_all, stop_all);
     tcase_add_checked_fixture(tcase, NULL, check_session);
@@ -419,9 +418,5 @@ int main(void)
     tcase_add_test(tcase, blocks_that_went_back_to_the_system_are_a_bus_error);
     suite_add_tcase(suite, tcase);
 
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

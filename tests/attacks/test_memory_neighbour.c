@@ -24,6 +24,7 @@
 #include "tests/attacks/attacker.h"
 #include "tests/attacks/victim.h"
 #include "tests/harness/code.h"
+#include "tests/harness/suite.h"
 #include "tests/harness/wire.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -371,8 +372,6 @@ int main(void)
 {
     Suite *suite = suite_create("memory: the neighbours");
     TCase *tcase = tcase_create("everyone");
-    SRunner *runner;
-    int failed;
 
     tcase_add_unchecked_fixture(tcase, start_all, stop_all);
     tcase_add_checked_fixture(tcase, NULL, check_victims);
@@ -387,9 +386,5 @@ int main(void)
     tcase_add_test(tcase, a_siblings_addresses_mean_nothing_here);
     suite_add_tcase(suite, tcase);
 
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

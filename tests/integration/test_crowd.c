@@ -18,6 +18,7 @@
 
 #include "tests/harness/broker.h"
 #include "tests/harness/code.h"
+#include "tests/harness/suite.h"
 #include "tests/harness/wire.h"
 
 enum {
@@ -537,8 +538,6 @@ int main(void)
         {"gone", a_client_that_is_gone_before_its_welcome_is_logged_like_any_other},
     };
     Suite *suite = suite_create("crowd");
-    SRunner *runner;
-    int failed;
 
     /* A daemon each: its log and what it holds are looked at from the beginning. */
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -550,9 +549,5 @@ int main(void)
         suite_add_tcase(suite, tcase);
     }
 
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -19,6 +19,7 @@
 
 #include "tests/harness/broker.h"
 #include "tests/harness/code.h"
+#include "tests/harness/suite.h"
 #include "tests/harness/wire.h"
 
 enum pair { TWO_USERS, ONE_USER, PAIR_COUNT };
@@ -479,8 +480,6 @@ int main(void)
 {
     Suite *suite = suite_create("isolation");
     TCase *tcase = tcase_create("two clients");
-    SRunner *runner;
-    int failed;
 
     tcase_add_unchecked_fixture(tcase, start, stop);
     tcase_add_checked_fixture(tcase, NULL, disconnect);
@@ -494,9 +493,5 @@ int main(void)
     tcase_add_loop_test(tcase, who_does_everything_wrong_hurts_only_itself, 0, PAIR_COUNT);
     suite_add_tcase(suite, tcase);
 
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -17,6 +17,8 @@
 #include "client/jitclient.h"
 #include "tests/harness/broker.h"
 #include "tests/harness/code.h"
+#include "tests/harness/expect.h"
+#include "tests/harness/suite.h"
 #include "tests/harness/wire.h"
 
 static struct broker broker;
@@ -37,16 +39,6 @@ static void bury(void)
     broker_kill(&broker);
     broker_stop(&broker);
 }
-
-#define assert_status(status, part, call)                                                  \
-    do {                                                                                   \
-        int status_ = (call);                                                              \
-        ck_assert_msg(status_ == (status), "%s: %s: %s", #call, jitc_strerror(status_),    \
-                      jitc_error_detail());                                                \
-        if (status_ != JITC_OK)                                                            \
-            ck_assert_msg(strstr(jitc_error_detail(), part) != NULL, "%s says: %s", #call, \
-                          jitc_error_detail());                                            \
-    } while (0)
 
 static jitc_span publish(jitc_client *client, uint32_t value)
 {
@@ -669,8 +661,6 @@ int main(void)
     TCase *served = tcase_create("served");
     TCase *crash = tcase_create("crash");
     TCase *stopped = tcase_create("stopped");
-    SRunner *runner;
-    int failed;
 
     tcase_add_unchecked_fixture(served, start, stop);
     tcase_set_timeout(served, 0);
@@ -706,9 +696,5 @@ int main(void)
     tcase_add_test(stopped, a_daemon_that_stops_says_so);
     suite_add_tcase(suite, stopped);
 
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

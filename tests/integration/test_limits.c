@@ -12,6 +12,8 @@
 
 #include "client/jitclient.h"
 #include "tests/harness/broker.h"
+#include "tests/harness/expect.h"
+#include "tests/harness/suite.h"
 #include "tests/harness/wire.h"
 
 static struct broker broker;
@@ -57,16 +59,6 @@ static void stop(void)
 {
     broker_stop(&broker);
 }
-
-#define assert_status(status, part, call)                                                  \
-    do {                                                                                   \
-        int status_ = (call);                                                              \
-        ck_assert_msg(status_ == (status), "%s: %s: %s", #call, jitc_strerror(status_),    \
-                      jitc_error_detail());                                                \
-        if (status_ != JITC_OK)                                                            \
-            ck_assert_msg(strstr(jitc_error_detail(), part) != NULL, "%s says: %s", #call, \
-                          jitc_error_detail());                                            \
-    } while (0)
 
 START_TEST(the_tenth_span_passes_and_the_eleventh_is_refused)
 {
@@ -393,17 +385,11 @@ int main(void)
     const TTest *const crowded[] = {many_sessions_of_one_user_get_no_more_time_than_one, NULL};
     const TTest *const few[] = {the_daemon_serves_no_more_sessions_than_it_has_descriptors_for, NULL};
     Suite *suite = suite_create("limits");
-    SRunner *runner;
-    int failed;
 
     add_case(suite, "small", start_small, small);
     add_case(suite, "slow", start_slow, slow);
     add_case(suite, "refusing", start_refusing, refusing);
     add_case(suite, "crowded", start_default, crowded);
     add_case(suite, "few descriptors", start_few_descriptors, few);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "tests/harness/broker.h"
+#include "tests/harness/suite.h"
 #include "tests/harness/wire.h"
 
 static struct broker broker;
@@ -651,8 +652,6 @@ int main(void)
 {
     Suite *suite = suite_create("protocol");
     TCase *all = tcase_create("all");
-    SRunner *runner;
-    int failed;
 
     tcase_add_unchecked_fixture(all, start, stop);
     tcase_add_checked_fixture(all, connect_both, check_bystander);
@@ -689,9 +688,5 @@ int main(void)
     tcase_add_test(all, refusals_and_reasons_are_logged);
     suite_add_tcase(suite, all);
 
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -8,6 +8,7 @@
 #include "client/jitclient.h"
 #include "tests/harness/broker.h"
 #include "tests/harness/code.h"
+#include "tests/harness/suite.h"
 
 static struct broker through; /* grants no direct writing */
 static struct broker direct;
@@ -632,8 +633,6 @@ int main(void)
     TCase *through_only = tcase_create("through only");
     TCase *direct_only = tcase_create("direct only");
     TCase *options = tcase_create("options");
-    SRunner *runner;
-    int failed;
 
     for (int i = 0; i < 2; i++) {
         tcase_add_unchecked_fixture(both[i], start_brokers, stop_brokers);
@@ -681,9 +680,5 @@ int main(void)
     tcase_set_timeout(options, 0);
     suite_add_tcase(suite, options);
 
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "proto/codec.h"
-#include "tests/unit/suite.h"
+#include "tests/harness/suite.h"
 
 static uint8_t pool_bytes[CODEC_POOL_BYTES] __attribute__((aligned(16)));
 static struct codec_pool pool = {.bytes = pool_bytes, .capacity = sizeof pool_bytes};

@@ -9,7 +9,7 @@
 
 #include "daemon/config.h"
 #include "proto/limits.h"
-#include "tests/unit/suite.h"
+#include "tests/harness/suite.h"
 
 static char folder[64];
 static char path[96];

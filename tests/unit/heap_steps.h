@@ -11,7 +11,7 @@
 
 #include "daemon/heap.h"
 #include "proto/limits.h"
-#include "tests/unit/suite.h"
+#include "tests/harness/suite.h"
 
 #define UNIT ((uint64_t)BLOCK_BYTES)
 

@@ -16,7 +16,7 @@
 
 #include "daemon/arena.h"
 #include "proto/limits.h"
-#include "tests/unit/suite.h"
+#include "tests/harness/suite.h"
 
 #ifndef F_SEAL_EXEC
 #define F_SEAL_EXEC 0x0020 /* what MFD_NOEXEC_SEAL sets, since Linux 6.3 */

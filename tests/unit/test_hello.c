@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "proto/hello.h"
-#include "tests/unit/suite.h"
+#include "tests/harness/suite.h"
 
 static const struct hello plain = {.version_min = 1, .version_max = 1};
 

@@ -13,7 +13,7 @@
 #include "daemon/operation.h"
 #include "tests/unit/dice.h"
 #include "tests/unit/model.h"
-#include "tests/unit/suite.h"
+#include "tests/harness/suite.h"
 
 #define OPERATIONS_DEFAULT UINT64_C(1050000)
 

@@ -5,7 +5,7 @@
 
 #include "daemon/quota.h"
 #include "tests/unit/dice.h"
-#include "tests/unit/suite.h"
+#include "tests/harness/suite.h"
 
 static struct quota quota;
 static uint64_t seed;

@@ -15,7 +15,7 @@
 
 #include "proto/limits.h"
 #include "proto/record.h"
-#include "tests/unit/suite.h"
+#include "tests/harness/suite.h"
 
 #define SCM_RIGHTS_MAX 253u /* the kernel's */
 #define PIECES 4

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "proto/request.h"
-#include "tests/unit/suite.h"
+#include "tests/harness/suite.h"
 
 #define ARENA (UINT64_C(1) << 20)
 #define SPAN_MAX (ARENA - 128)

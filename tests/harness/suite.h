@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What the main() of every unit test ends with. */
-#ifndef TESTS_UNIT_SUITE_H
-#define TESTS_UNIT_SUITE_H
+/* What the main() of every test ends with. */
+#ifndef TESTS_SUITE_H
+#define TESTS_SUITE_H
 
 #include <check.h>
 #include <stdlib.h>
