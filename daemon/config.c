@@ -97,7 +97,7 @@ static bool read_number(struct reader *reader, const struct key *key, const char
     static const char units[] = "KMG";
     const char *at = value;
     const char *unit;
-    bool scaled = key->read != NULL && key->max > UINT32_MAX;
+    bool scaled = key->max > UINT32_MAX;
 
     if (!parse_digits(&at, number))
         return mistake(reader, "%s=%s: not a whole number", key->name, value);
