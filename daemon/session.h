@@ -8,7 +8,7 @@
 
 #include "daemon/arena.h"
 #include "daemon/config.h"
-#include "daemon/heap.h"
+#include "proto/heap.h"
 #include "daemon/peer.h"
 #include "daemon/quota.h"
 #include "proto/hello.h"

@@ -84,12 +84,14 @@ enum status codec_operation(const struct request_record *record, size_t index, s
     case JITBROKER__OPERATION__OPERATION_RELEASE:
         request->operation = OPERATION_RELEASE;
         request->span = from->release->span;
+        request->filled = from->release->filled;
         part = &from->release->base;
         break;
     case JITBROKER__OPERATION__OPERATION_SHRINK:
         request->operation = OPERATION_SHRINK;
         request->span = from->shrink->span;
         request->size = from->shrink->size;
+        request->filled = from->shrink->filled;
         part = &from->shrink->base;
         break;
     case JITBROKER__OPERATION__OPERATION_QUERY:
@@ -127,6 +129,22 @@ enum status codec_operation(const struct request_record *record, size_t index, s
     case JITBROKER__OPERATION__OPERATION_STATISTICS:
         request->operation = OPERATION_STATISTICS;
         part = &from->statistics->base;
+        break;
+    case JITBROKER__OPERATION__OPERATION_LEASE:
+        request->operation = OPERATION_LEASE;
+        request->size = from->lease->size;
+        part = &from->lease->base;
+        break;
+    case JITBROKER__OPERATION__OPERATION_CARVE:
+        request->operation = OPERATION_CARVE;
+        request->span = from->carve->span;
+        request->size = from->carve->size;
+        part = &from->carve->base;
+        break;
+    case JITBROKER__OPERATION__OPERATION_RETURN:
+        request->operation = OPERATION_RETURN;
+        request->span = from->return_->block;
+        part = &from->return_->base;
         break;
     default:
         if (from->base.n_unknown_fields == 0)
@@ -188,6 +206,7 @@ bool codec_decode_reply(struct codec_pool *pool, const void *data, size_t bytes,
             .record_max_bytes = welcome->record_max_bytes,
             .write_max_bytes = welcome->write_max_bytes,
             .operations_max = welcome->operations_max,
+            .ring_bytes = welcome->ring_bytes,
         };
         (void)snprintf(record->welcome.daemon, sizeof record->welcome.daemon, "%s", welcome->daemon);
     }
@@ -217,8 +236,14 @@ void codec_result(const struct reply_record *record, size_t index, struct result
             .reserved_bytes = from->usage->reserved_bytes,
             .overhead_bytes = from->usage->overhead_bytes,
             .reserved_peak_bytes = from->usage->reserved_peak_bytes,
+            .leased_bytes = from->usage->leased_bytes,
+            .largest_free_bytes = from->usage->largest_free_bytes,
+            .free_runs = from->usage->free_runs,
         };
     }
+    result->has_lease = from->n_used == LEASE_WORDS;
+    if (result->has_lease)
+        memcpy(result->used, from->used, sizeof result->used);
 }
 
 /* ---- Encoding --------------------------------------------------------------- */
@@ -279,6 +304,9 @@ bool codec_put_operation(struct buffer *out, const struct request *request)
         Jitbroker__Seal seal;
         Jitbroker__Reset reset;
         Jitbroker__Statistics statistics;
+        Jitbroker__Lease lease;
+        Jitbroker__Carve carve;
+        Jitbroker__Return return_;
     } part;
 
     switch (request->operation) {
@@ -291,6 +319,7 @@ bool codec_put_operation(struct buffer *out, const struct request *request)
     case OPERATION_RELEASE:
         part.release = (Jitbroker__Release)JITBROKER__RELEASE__INIT;
         part.release.span = request->span;
+        part.release.filled = request->filled;
         operation.operation_case = JITBROKER__OPERATION__OPERATION_RELEASE;
         operation.release = &part.release;
         break;
@@ -298,6 +327,7 @@ bool codec_put_operation(struct buffer *out, const struct request *request)
         part.shrink = (Jitbroker__Shrink)JITBROKER__SHRINK__INIT;
         part.shrink.span = request->span;
         part.shrink.size = request->size;
+        part.shrink.filled = request->filled;
         operation.operation_case = JITBROKER__OPERATION__OPERATION_SHRINK;
         operation.shrink = &part.shrink;
         break;
@@ -342,6 +372,25 @@ bool codec_put_operation(struct buffer *out, const struct request *request)
         part.statistics = (Jitbroker__Statistics)JITBROKER__STATISTICS__INIT;
         operation.operation_case = JITBROKER__OPERATION__OPERATION_STATISTICS;
         operation.statistics = &part.statistics;
+        break;
+    case OPERATION_LEASE:
+        part.lease = (Jitbroker__Lease)JITBROKER__LEASE__INIT;
+        part.lease.size = request->size;
+        operation.operation_case = JITBROKER__OPERATION__OPERATION_LEASE;
+        operation.lease = &part.lease;
+        break;
+    case OPERATION_CARVE:
+        part.carve = (Jitbroker__Carve)JITBROKER__CARVE__INIT;
+        part.carve.span = request->span;
+        part.carve.size = request->size;
+        operation.operation_case = JITBROKER__OPERATION__OPERATION_CARVE;
+        operation.carve = &part.carve;
+        break;
+    case OPERATION_RETURN:
+        part.return_ = (Jitbroker__Return)JITBROKER__RETURN__INIT;
+        part.return_.block = request->span;
+        operation.operation_case = JITBROKER__OPERATION__OPERATION_RETURN;
+        operation.return_ = &part.return_;
         break;
     case OPERATION_COUNT:
         return false;
@@ -392,6 +441,7 @@ bool codec_put_welcome(struct buffer *out, const struct welcome *welcome)
     part.record_max_bytes = welcome->record_max_bytes;
     part.write_max_bytes = welcome->write_max_bytes;
     part.operations_max = welcome->operations_max;
+    part.ring_bytes = welcome->ring_bytes;
     part.daemon = (char *)(uintptr_t)welcome->daemon;
     message.welcome = &part;
     return append(out, &message.base);
@@ -424,7 +474,14 @@ bool codec_put_result(struct buffer *out, const struct result *result)
         usage.reserved_bytes = result->usage.reserved_bytes;
         usage.overhead_bytes = result->usage.overhead_bytes;
         usage.reserved_peak_bytes = result->usage.reserved_peak_bytes;
+        usage.leased_bytes = result->usage.leased_bytes;
+        usage.largest_free_bytes = result->usage.largest_free_bytes;
+        usage.free_runs = result->usage.free_runs;
         part.usage = &usage;
+    }
+    if (result->has_lease) {
+        part.n_used = LEASE_WORDS;
+        part.used = (uint64_t *)(uintptr_t)result->used;
     }
     message.n_results = 1;
     message.results = parts;

@@ -35,6 +35,7 @@ struct welcome {
     uint32_t record_max_bytes;
     uint32_t write_max_bytes;
     uint32_t operations_max;
+    uint32_t ring_bytes; /* 0: there is none */
     char daemon[VERSION_TEXT_MAX_BYTES + 1];
 };
 

@@ -10,6 +10,7 @@
 /* Hello.features, Welcome.features */
 #define FEATURE_IMMEDIATE_RELEASE UINT64_C(0x1)
 #define FEATURE_LARGE_PAGES UINT64_C(0x2)
+#define FEATURE_RING UINT64_C(0x4)
 
 /* A record either way. Below Linux's default SO_SNDBUF (212,992), so that it can always be sent. */
 #define RECORD_MAX_BYTES 131072u
@@ -27,6 +28,9 @@
 #define GRANULARITY_MAX_BYTES 256u
 #define ARENA_MIN_BYTES ((uint64_t)BLOCK_BYTES)
 #define ARENA_LIMIT_BYTES (UINT64_C(1) << 36)
+
+/* A bit for each granule of a block. */
+#define LEASE_WORDS (BLOCK_BYTES / GRANULARITY_MIN_BYTES / 64)
 
 /* Span.flags */
 #define SPAN_ICACHE_CLEAN 0x1u

@@ -17,6 +17,23 @@ static enum status validate_span(const struct request *request, const struct sha
     return STATUS_OK;
 }
 
+/* Who can't write can't have filled. */
+static enum status validate_filled(const struct request *request, const struct shape *shape,
+                                   struct result *result)
+{
+    if (request->filled && !shape->is_direct)
+        return result_refuse(result, STATUS_INVALID, "filled", "only in a direct session can the client fill");
+    return STATUS_OK;
+}
+
+static enum status validate_release(const struct request *request, const struct shape *shape,
+                                    struct result *result)
+{
+    if (validate_filled(request, shape, result) != STATUS_OK)
+        return result->status;
+    return validate_span(request, shape, result);
+}
+
 static enum status validate_alloc(const struct request *request, const struct shape *shape,
                                   struct result *result)
 {
@@ -35,6 +52,8 @@ static enum status validate_shrink(const struct request *request, const struct s
     if (request->size == 0)
         return result_refuse(result, STATUS_INVALID, "size",
                              "a span has at least 1 byte; release it instead");
+    if (validate_filled(request, shape, result) != STATUS_OK)
+        return result->status;
     return validate_span(request, shape, result);
 }
 
@@ -100,6 +119,39 @@ static enum status validate_reset(const struct request *request, const struct sh
     return STATUS_OK;
 }
 
+static enum status validate_lease(const struct request *request, const struct shape *shape,
+                                  struct result *result)
+{
+    if (request->size == 0)
+        return result_refuse(result, STATUS_INVALID, "size", "a span has at least 1 byte");
+    if (request->size > BLOCK_BYTES - shape->granularity)
+        return result_refuse(result, STATUS_TOO_LARGE, "size",
+                             "%" PRIu64 " bytes; a block has room for %" PRIu32 ": alloc larger spans",
+                             request->size, BLOCK_BYTES - shape->granularity);
+    return STATUS_OK;
+}
+
+static enum status validate_carve(const struct request *request, const struct shape *shape,
+                                  struct result *result)
+{
+    uint64_t at = request->span % BLOCK_BYTES;
+
+    if (validate_span(request, shape, result) != STATUS_OK)
+        return result->status;
+    if (request->size == 0 || request->size > BLOCK_BYTES - at)
+        return result_refuse(result, STATUS_INVALID, "size",
+                             "%" PRIu64 " bytes: a span that is carved lies within one block", request->size);
+    return STATUS_OK;
+}
+
+static enum status validate_return(const struct request *request, const struct shape *shape,
+                                   struct result *result)
+{
+    if (request->span >= shape->arena_bytes || request->span % BLOCK_BYTES != 0)
+        return result_refuse(result, STATUS_NO_SPAN, "block", "no block starts at 0x%" PRIx64, request->span);
+    return STATUS_OK;
+}
+
 static enum status validate_nothing(const struct request *request, const struct shape *shape,
                                     struct result *result)
 {
@@ -112,7 +164,7 @@ static const struct {
     enum status (*validate)(const struct request *, const struct shape *, struct result *);
 } operations[OPERATION_COUNT] = {
     [OPERATION_ALLOC] = {"alloc", validate_alloc},
-    [OPERATION_RELEASE] = {"release", validate_span},
+    [OPERATION_RELEASE] = {"release", validate_release},
     [OPERATION_SHRINK] = {"shrink", validate_shrink},
     [OPERATION_QUERY] = {"query", validate_query},
     [OPERATION_WRITE] = {"write", validate_write},
@@ -120,6 +172,9 @@ static const struct {
     [OPERATION_SEAL] = {"seal", validate_span},
     [OPERATION_RESET] = {"reset", validate_reset},
     [OPERATION_STATISTICS] = {"statistics", validate_nothing},
+    [OPERATION_LEASE] = {"lease", validate_lease},
+    [OPERATION_CARVE] = {"carve", validate_carve},
+    [OPERATION_RETURN] = {"return", validate_return},
 };
 
 enum status request_validate(const struct request *request, const struct shape *shape, struct result *result)

@@ -6,6 +6,7 @@
 #ifndef PROTO_REQUEST_H
 #define PROTO_REQUEST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +22,9 @@ enum operation {
     OPERATION_SEAL,
     OPERATION_RESET,
     OPERATION_STATISTICS,
+    OPERATION_LEASE,
+    OPERATION_CARVE,
+    OPERATION_RETURN,
     OPERATION_COUNT
 };
 
@@ -28,8 +32,8 @@ enum reset_kind { RESET_SOFT = 0, RESET_HARD = 1 };
 
 struct request {
     enum operation operation;
-    uint64_t span;       /* first byte of a span, from the start of the arena; query: any byte */
-    uint64_t size;       /* alloc, shrink: bytes */
+    uint64_t span; /* first byte of a span, from the start of the arena; query: any byte; return: of a block */
+    uint64_t size; /* alloc, shrink, carve: bytes; lease: of the span that it is to have room for */
     uint64_t at;         /* write, patch: from the start of the span */
     const uint8_t *data; /* write: borrowed from the record */
     size_t data_bytes;
@@ -37,6 +41,7 @@ struct request {
     uint64_t expected;
     uint64_t desired;
     uint32_t kind; /* reset: enum reset_kind */
+    bool filled;   /* release, shrink, in a direct session: the client has trap-filled what it gives back */
 };
 
 /* What a session was granted, as far as a request can offend against it. */
@@ -44,6 +49,7 @@ struct shape {
     uint64_t arena_bytes;
     uint64_t span_max_bytes;
     uint32_t granularity;
+    bool is_direct;
 };
 
 /*

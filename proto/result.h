@@ -16,6 +16,9 @@ struct usage {
     uint64_t reserved_bytes;
     uint64_t overhead_bytes;
     uint64_t reserved_peak_bytes;
+    uint64_t leased_bytes;       /* of leased blocks, what no span takes */
+    uint64_t largest_free_bytes; /* the largest span for which there is room, in memory that is reserved and not leased */
+    uint64_t free_runs;          /* in blocks, leased ones too */
 };
 
 struct result {
@@ -32,6 +35,9 @@ struct result {
 
     bool has_usage;
     struct usage usage;
+
+    bool has_lease;             /* of the block at `offset` ... */
+    uint64_t used[LEASE_WORDS]; /* ... of which these granules are taken already, a bit each */
 };
 
 /* Makes *result "done, and nothing to tell", without touching the text. */

@@ -9,7 +9,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "daemon/heap.h"
+#include "proto/heap.h"
 #include "proto/limits.h"
 #include "tests/harness/suite.h"
 

@@ -26,8 +26,8 @@
  * Allocation is in two steps: heap_place() finds room and changes nothing, the caller
  * charges and grows what that room needs, heap_take() takes it and can't fail.
  */
-#ifndef DAEMON_HEAP_H
-#define DAEMON_HEAP_H
+#ifndef PROTO_HEAP_H
+#define PROTO_HEAP_H
 
 #include <stdbool.h>
 #include <stddef.h>
