@@ -36,17 +36,32 @@ static enum status find_writable(const struct session *session, const struct req
     return STATUS_OK;
 }
 
+/* A block is nobody's any more: what is then free at the arena's end goes back, as promised. */
+static void trim(struct session *session)
+{
+    session_trim(session, session->immediate_release ? 0 : SESSION_RESERVE_BYTES);
+}
+
 /* Gives the span's bytes from `keep` on back: trap-filled before anyone can get them. */
-static void cut(struct session *session, const struct heap_span *span, uint64_t keep)
+static void cut(struct session *session, const struct heap_span *span, uint64_t keep, bool filled)
 {
     uint32_t blocks = session->heap.blocks;
     uint64_t granularity = session->shape.granularity;
 
     keep = (keep + granularity - 1) / granularity * granularity;
-    arena_fill(&session->arena, span->offset + keep, span->bytes - keep);
+    if (!filled)
+        arena_fill(&session->arena, span->offset + keep, span->bytes - keep);
     heap_cut(&session->heap, span, keep);
     if (session->heap.blocks < blocks)
-        session_trim(session, session->immediate_release ? 0 : SESSION_RESERVE_BYTES);
+        trim(session);
+}
+
+static enum status check_span_quota(const struct session *session, struct result *result)
+{
+    if (session->heap.spans >= session->span_max)
+        return result_refuse(result, STATUS_QUOTA_SPANS, "", "the session holds its %" PRIu32 " spans",
+                             session->span_max);
+    return STATUS_OK;
 }
 
 static enum status run_alloc(struct session *session, const struct request *request, struct result *result)
@@ -54,9 +69,8 @@ static enum status run_alloc(struct session *session, const struct request *requ
     struct placement placement;
     struct heap_span span;
 
-    if (session->heap.spans >= session->span_max)
-        return result_refuse(result, STATUS_QUOTA_SPANS, "", "the session holds its %" PRIu32 " spans",
-                             session->span_max);
+    if (check_span_quota(session, result) != STATUS_OK)
+        return result->status;
     if (!heap_place(&session->heap, request->size, &placement))
         return result_refuse(result, STATUS_ARENA_FULL, "size",
                              "no free run of %" PRIu64 " bytes in an arena of %" PRIu64 " with %" PRIu64
@@ -74,7 +88,7 @@ static enum status run_release(struct session *session, const struct request *re
     struct heap_span span;
 
     if (find_span(session, request, &span, result) == STATUS_OK)
-        cut(session, &span, 0);
+        cut(session, &span, 0, request->filled);
     return result->status;
 }
 
@@ -88,7 +102,7 @@ static enum status run_shrink(struct session *session, const struct request *req
         return result_refuse(result, STATUS_INVALID, "size",
                              "%" PRIu64 " bytes: the span has %" PRIu64 ", and shrinking never grows one",
                              request->size, span.bytes);
-    cut(session, &span, request->size);
+    cut(session, &span, request->size, request->filled);
     (void)heap_find(&session->heap, request->span, &span);
     tell_span(result, &span);
     return STATUS_OK;
@@ -162,7 +176,52 @@ static enum status run_statistics(struct session *session, const struct request 
         .reserved_bytes = session->arena.grown_bytes,
         .overhead_bytes = sizeof *session + heap_overhead_bytes(&session->heap),
         .reserved_peak_bytes = session->reserved_peak_bytes,
+        .leased_bytes = heap_leased_bytes(&session->heap),
+        .largest_free_bytes = heap_largest_free_bytes(&session->heap),
+        .free_runs = session->heap.free_runs,
     };
+    return STATUS_OK;
+}
+
+static enum status run_lease(struct session *session, const struct request *request, struct result *result)
+{
+    struct placement placement;
+    struct lease lease;
+
+    if (!heap_place_lease(&session->heap, request->size, &placement))
+        return result_refuse(result, STATUS_ARENA_FULL, "size",
+                             "no block is free in an arena of %" PRIu64 " bytes with %" PRIu64 " used",
+                             session->shape.arena_bytes, heap_used_bytes(&session->heap));
+    if (session_grow(session, placement.grown_bytes, result) != STATUS_OK)
+        return result->status;
+    lease = heap_lease(&session->heap, &placement);
+    result->has_span = true;
+    result->offset = lease.offset;
+    result->size = lease.bytes;
+    result->flags = lease.clean ? SPAN_ICACHE_CLEAN : 0;
+    return STATUS_OK;
+}
+
+/* Says nothing but that it was done: the client knows what it asked for. */
+static enum status run_carve(struct session *session, const struct request *request, struct result *result)
+{
+    struct heap_span span;
+
+    if (check_span_quota(session, result) != STATUS_OK)
+        return result->status;
+    if (!heap_carve(&session->heap, request->span, request->size, &span))
+        return result_refuse(result, STATUS_NO_SPAN, "span",
+                             "%" PRIu64 " bytes at 0x%" PRIx64 " are not leased, or not free", request->size,
+                             request->span);
+    return STATUS_OK;
+}
+
+static enum status run_return(struct session *session, const struct request *request, struct result *result)
+{
+    if (!heap_return(&session->heap, request->span))
+        return result_refuse(result, STATUS_NO_SPAN, "block", "the block at 0x%" PRIx64 " is not leased",
+                             request->span);
+    trim(session);
     return STATUS_OK;
 }
 
@@ -179,6 +238,9 @@ enum status operation_run(struct session *session, const struct request *request
         [OPERATION_SEAL] = run_seal,
         [OPERATION_RESET] = run_reset,
         [OPERATION_STATISTICS] = run_statistics,
+        [OPERATION_LEASE] = run_lease,
+        [OPERATION_CARVE] = run_carve,
+        [OPERATION_RETURN] = run_return,
     };
 
     result_init(result);

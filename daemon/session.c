@@ -74,6 +74,7 @@ struct session *session_new(uint64_t id, const struct config *config, const stru
         .arena_bytes = arena_bytes,
         .span_max_bytes = span_max_bytes(arena_bytes, hello->granularity),
         .granularity = hello->granularity,
+        .is_direct = kind == ARENA_DIRECT,
     };
     session->bytes_max = config->bytes_max;
     session->span_max = config->span_max;

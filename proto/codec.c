@@ -241,9 +241,6 @@ void codec_result(const struct reply_record *record, size_t index, struct result
             .free_runs = from->usage->free_runs,
         };
     }
-    result->has_lease = from->n_used == LEASE_WORDS;
-    if (result->has_lease)
-        memcpy(result->used, from->used, sizeof result->used);
 }
 
 /* ---- Encoding --------------------------------------------------------------- */
@@ -478,10 +475,6 @@ bool codec_put_result(struct buffer *out, const struct result *result)
         usage.largest_free_bytes = result->usage.largest_free_bytes;
         usage.free_runs = result->usage.free_runs;
         part.usage = &usage;
-    }
-    if (result->has_lease) {
-        part.n_used = LEASE_WORDS;
-        part.used = (uint64_t *)(uintptr_t)result->used;
     }
     message.n_results = 1;
     message.results = parts;

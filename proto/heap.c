@@ -21,6 +21,10 @@ struct unit {
     uint32_t longest; /* free run, in granules: its bin; 0: in none */
     uint32_t head;    /* 0, or 1 + the unit in which the large span starts that covers granule 0 */
     uint64_t large;   /* granules of the large span that starts in this unit, or 0 */
+    uint32_t lead;    /* leading granules that belong to no span: 1, in a lessee's heap perhaps more */
+    uint32_t count;   /* used granules, the leading ones included */
+    uint32_t rest;    /* from here to the unit's end all is free */
+    bool is_leased;
 };
 
 /* ---- Bitmaps ------------------------------------------------------------------ */
@@ -115,8 +119,11 @@ static void bin_unlink(struct heap *heap, uint32_t index)
         heap->bins[bin] = unit->next;
     if (unit->next != 0)
         heap->units[unit->next - 1].prev = unit->prev;
-    if (heap->bins[bin] == 0)
+    if (heap->bins[bin] == 0) {
         bit_clear(heap->bins_used, bin);
+        if (heap->bins_used[bin / WORD_BITS] == 0)
+            heap->bins_words &= ~(1u << (bin / WORD_BITS));
+    }
     unit->longest = 0;
 }
 
@@ -133,6 +140,35 @@ static void bin_link(struct heap *heap, uint32_t index, uint32_t longest)
         heap->units[unit->next - 1].prev = index + 1;
     heap->bins[longest] = index + 1;
     bit_set(heap->bins_used, longest);
+    heap->bins_words |= 1u << (longest / WORD_BITS);
+}
+
+/* The first bin from `from` on that has a unit, or 0. */
+static uint32_t bin_next(const struct heap *heap, uint32_t from)
+{
+    uint32_t word = from / WORD_BITS;
+    uint64_t bits = heap->bins_used[word] & (UINT64_MAX << (from % WORD_BITS));
+    uint32_t words;
+
+    if (bits == 0) {
+        words = heap->bins_words & ~((2u << word) - 1);
+        if (words == 0)
+            return 0;
+        word = (uint32_t)__builtin_ctz(words);
+        bits = heap->bins_used[word];
+    }
+    return word * WORD_BITS + (uint32_t)__builtin_ctzll(bits);
+}
+
+/* The last bin that has a unit, or 0. */
+static uint32_t bin_last(const struct heap *heap)
+{
+    uint32_t word;
+
+    if (heap->bins_words == 0)
+        return 0;
+    word = 31 - (uint32_t)__builtin_clz(heap->bins_words);
+    return word * WORD_BITS + WORD_BITS - 1 - (uint32_t)__builtin_clzll(heap->bins_used[word]);
 }
 
 static void bin_move(struct heap *heap, uint32_t index, uint32_t longest)
@@ -274,6 +310,22 @@ static uint32_t best_run(const struct unit *unit, uint32_t unit_granules, uint32
     return fit.best;
 }
 
+/* All of the unit's free granules are one run, up to its end. */
+static bool has_one_run(const struct unit *unit)
+{
+    return unit->count == unit->rest;
+}
+
+/* Where in the unit, which has room, to place them; and what is the longest run then. */
+static uint32_t unit_place(const struct heap *heap, const struct unit *unit, uint32_t granules,
+                           struct placement *placement)
+{
+    if (!has_one_run(unit))
+        return best_run(unit, heap->unit_granules, granules, &placement->longest_left);
+    placement->longest_left = heap->unit_granules - unit->rest - granules;
+    return unit->rest;
+}
+
 bool heap_place(const struct heap *heap, uint64_t bytes, struct placement *placement)
 {
     uint64_t granules = (bytes + heap->granularity - 1) / heap->granularity;
@@ -282,18 +334,17 @@ bool heap_place(const struct heap *heap, uint64_t bytes, struct placement *place
 
     *placement = (struct placement){.granules = granules};
     if (units == 1) {
-        uint32_t bin = bit_next(heap->bins_used, (uint32_t)granules, heap->unit_granules + 1, 0);
+        uint32_t bin = bin_next(heap, (uint32_t)granules);
 
-        if (bin <= heap->unit_granules) {
+        if (bin != 0) {
             unit = heap->bins[bin] - 1;
-            placement->granule =
-                (uint64_t)unit * heap->unit_granules + best_run(&heap->units[unit], heap->unit_granules,
-                                                                (uint32_t)granules, &placement->longest_left);
+            placement->granule = (uint64_t)unit * heap->unit_granules +
+                                 unit_place(heap, &heap->units[unit], (uint32_t)granules, placement);
             return true;
         }
         placement->longest_left = heap->unit_granules - 1 - (uint32_t)granules;
     }
-    if (units > heap->units_max)
+    if (units > heap->units_max || heap->is_lessee)
         return false;
     unit = find_untaken(heap, (uint32_t)units);
     if (unit == heap->units_max)
@@ -309,7 +360,10 @@ static void unit_open(struct heap *heap, uint32_t index)
     bit_set(heap->taken, index);
     bit_set(heap->units[index].used, 0);
     bit_set(heap->units[index].start, 0);
-    heap->blocks++;
+    heap->units[index].lead = 1;
+    heap->units[index].count = 1;
+    heap->units[index].rest = 1;
+    heap->free_runs++;
     if (index == heap->first_untaken)
         heap->first_untaken = bit_next(heap->taken, index, heap->units_max, UINT64_MAX);
 }
@@ -321,10 +375,51 @@ static void unit_close(struct heap *heap, uint32_t index)
     bin_unlink(heap, index);
     bit_clear(unit->used, 0);
     bit_clear(unit->start, 0);
+    unit->count = 0;
+    unit->rest = 0;
     bit_clear(heap->taken, index);
-    heap->blocks--;
+    heap->free_runs--;
     if (index < heap->first_untaken)
         heap->first_untaken = index;
+}
+
+static bool is_vacant(const struct unit *unit)
+{
+    return unit->count == unit->lead && unit->head == 0;
+}
+
+static bool is_free(const struct unit *unit, uint32_t unit_granules, uint32_t granule)
+{
+    return granule < unit_granules && !bit_get(unit->used, granule);
+}
+
+/* Granules [from, to) of the unit, which are free, come to belong to a span. */
+static void unit_use(struct heap *heap, uint32_t index, uint32_t from, uint32_t to)
+{
+    struct unit *unit = &heap->units[index];
+
+    if (is_vacant(unit))
+        heap->blocks++;
+    heap->free_runs += is_free(unit, heap->unit_granules, from - 1);
+    heap->free_runs += is_free(unit, heap->unit_granules, to);
+    heap->free_runs--;
+    range_set(unit->used, from, to);
+    unit->count += to - from;
+    if (from >= unit->rest)
+        unit->rest = to;
+}
+
+/* The large span that starts in unit `first` takes this one up to granule `to`, the trap granule's too. */
+static void unit_continue(struct heap *heap, uint32_t index, uint32_t to, uint32_t first)
+{
+    struct unit *unit = &heap->units[index];
+
+    if (to > 1)
+        unit_use(heap, index, 1, to);
+    else
+        heap->blocks++;
+    bit_clear(unit->start, 0);
+    unit->head = first + 1;
 }
 
 struct heap_span heap_take(struct heap *heap, const struct placement *placement)
@@ -346,13 +441,12 @@ struct heap_span heap_take(struct heap *heap, const struct placement *placement)
 
         if (!bit_get(heap->taken, index))
             unit_open(heap, index);
-        if (index != first) {
-            bit_clear(unit->start, 0); /* no trap granule inside a span */
-            unit->head = first + 1;
-        }
         span.clean = span.clean && !range_any(unit->stale, from, to);
-        range_set(unit->used, from, to);
         left -= to - from;
+        if (from > 0)
+            unit_use(heap, index, from, to);
+        else
+            unit_continue(heap, index, to, first);
         bin_move(heap, index,
                  placement->granules < heap->unit_granules ? placement->longest_left
                                                            : heap->unit_granules - to);
@@ -429,20 +523,37 @@ static void unit_give(struct heap *heap, uint32_t index, uint32_t from, uint32_t
     uint32_t before;
     uint32_t run;
 
-    range_clear(unit->used, from, to);
     range_set(unit->stale, from, to);
     if (from == 0) {
         /* The large span no longer reaches here: the unit stands for itself again. */
         unit->head = 0;
-        bit_set(unit->used, 0);
         bit_set(unit->start, 0);
         from = 1;
     }
+    if (to > from) {
+        heap->free_runs += 1;
+        heap->free_runs -= is_free(unit, heap->unit_granules, from - 1);
+        heap->free_runs -= is_free(unit, heap->unit_granules, to);
+        range_clear(unit->used, from, to);
+        unit->count -= to - from;
+        if (unit->is_leased)
+            heap->leased_granules += to - from;
+    }
     before = bit_last(unit->used, from - 1); /* the trap granule at the latest; or a large span */
-    run = bit_next(unit->used, to, heap->unit_granules, 0) - (before + 1);
-    if (before == 0 && unit->head == 0 && run == heap->unit_granules - 1)
-        unit_close(heap, index);
-    else if (run > unit->longest)
+    if (to == unit->rest)
+        unit->rest = before + 1;
+    if (is_vacant(unit)) {
+        heap->blocks--;
+        if (!heap->is_lessee && !unit->is_leased) {
+            unit_close(heap, index);
+            return;
+        }
+    }
+    if (unit->is_leased)
+        return;
+    run = (to >= unit->rest ? heap->unit_granules : bit_next(unit->used, to, heap->unit_granules, 0)) -
+          (before + 1);
+    if (run > unit->longest)
         bin_move(heap, index, run);
 }
 
@@ -498,11 +609,143 @@ void heap_clear(struct heap *heap)
         memset(unit->sealed, 0, sizeof unit->sealed);
         unit->head = 0;
         unit->large = 0;
+        unit->is_leased = false;
         unit_close(heap, index);
+        if (heap->is_lessee)
+            *unit = (struct unit){0};
     }
+    heap->blocks = 0;
+    heap->leased_granules = 0;
+    heap->free_runs = 0;
     heap->spans = 0;
     heap->used_granules = 0;
 }
+
+/* ---- Leases -------------------------------------------------------------------------- */
+
+/* What is left of a block is worth a lease if it is at least this part of one. */
+#define LEASE_PART 8u
+
+bool heap_place_lease(const struct heap *heap, uint64_t bytes, struct placement *placement)
+{
+    uint32_t granules = (uint32_t)((bytes + heap->granularity - 1) / heap->granularity);
+    uint32_t bin = bin_last(heap);
+    uint32_t unit;
+
+    *placement = (struct placement){.granules = granules};
+    if (bin >= granules && bin >= heap->unit_granules / LEASE_PART) {
+        unit = heap->bins[bin] - 1;
+        placement->granule = (uint64_t)unit * heap->unit_granules + heap->units[unit].rest;
+        if (has_one_run(&heap->units[unit]))
+            return true;
+    }
+    unit = find_untaken(heap, 1);
+    placement->granule = (uint64_t)unit * heap->unit_granules + 1;
+    placement->grown_bytes = ((uint64_t)unit + 1) * BLOCK_BYTES;
+    return unit < heap->units_max;
+}
+
+struct lease heap_lease(struct heap *heap, const struct placement *placement)
+{
+    uint32_t index = (uint32_t)(placement->granule / heap->unit_granules);
+    struct unit *unit = &heap->units[index];
+
+    assert(placement->grown_bytes <= heap_grown_bytes(heap));
+    if (!bit_get(heap->taken, index))
+        unit_open(heap, index);
+    bin_unlink(heap, index);
+    unit->is_leased = true;
+    heap->leased_granules += heap->unit_granules - unit->count;
+    return (struct lease){
+        .offset = ((uint64_t)index * heap->unit_granules + unit->rest) * heap->granularity,
+        .bytes = (uint64_t)(heap->unit_granules - unit->rest) * heap->granularity,
+        .clean = !range_any(unit->stale, unit->rest, heap->unit_granules),
+    };
+}
+
+bool heap_carve(struct heap *heap, uint64_t offset, uint64_t bytes, struct heap_span *span)
+{
+    uint64_t granule = offset / heap->granularity;
+    uint64_t granules = (bytes + heap->granularity - 1) / heap->granularity;
+    uint64_t index = granule / heap->unit_granules;
+    uint32_t at = (uint32_t)(granule % heap->unit_granules);
+    uint32_t end = at + (uint32_t)granules;
+    struct unit *unit;
+
+    if (index >= heap->units_grown)
+        return false;
+    unit = &heap->units[index];
+    if (!unit->is_leased || range_any(unit->used, at, end))
+        return false;
+    *span = (struct heap_span){
+        .offset = offset,
+        .bytes = granules * heap->granularity,
+        .clean = !range_any(unit->stale, at, end),
+    };
+    unit_use(heap, (uint32_t)index, at, end);
+    bit_set(unit->start, at);
+    heap->spans++;
+    heap->used_granules += granules;
+    heap->leased_granules -= granules;
+    return true;
+}
+
+bool heap_return(struct heap *heap, uint64_t offset)
+{
+    uint32_t index = (uint32_t)(offset / BLOCK_BYTES);
+    struct unit *unit = &heap->units[index];
+    uint32_t longest;
+
+    if (index >= heap->units_grown || !unit->is_leased)
+        return false;
+    unit->is_leased = false;
+    heap->leased_granules -= heap->unit_granules - unit->count;
+    if (is_vacant(unit)) {
+        unit_close(heap, index);
+        return true;
+    }
+    (void)best_run(unit, heap->unit_granules, heap->unit_granules, &longest);
+    bin_link(heap, index, longest);
+    return true;
+}
+
+void heap_become_lessee(struct heap *heap)
+{
+    heap->is_lessee = true;
+    heap->units_grown = heap->units_max;
+}
+
+void heap_adopt(struct heap *heap, const struct lease *lease)
+{
+    uint32_t index = (uint32_t)(lease->offset / BLOCK_BYTES);
+    uint32_t at = (uint32_t)(lease->offset % BLOCK_BYTES / heap->granularity);
+    struct unit *unit = &heap->units[index];
+
+    assert(heap->is_lessee && !bit_get(heap->taken, index));
+    unit_open(heap, index);
+    range_set(unit->used, 0, at);
+    unit->lead = at;
+    unit->count = at;
+    unit->rest = at;
+    if (!lease->clean)
+        range_set(unit->stale, at, heap->unit_granules);
+    bin_link(heap, index, heap->unit_granules - at);
+}
+
+bool heap_is_vacant(const struct heap *heap, uint64_t offset)
+{
+    return is_vacant(&heap->units[offset / BLOCK_BYTES]);
+}
+
+void heap_disown(struct heap *heap, uint64_t offset)
+{
+    uint32_t index = (uint32_t)(offset / BLOCK_BYTES);
+
+    unit_close(heap, index);
+    heap->units[index] = (struct unit){0};
+}
+
+/* ---- The whole ------------------------------------------------------------------------ */
 
 void heap_set_grown(struct heap *heap, uint64_t bytes)
 {
@@ -533,6 +776,27 @@ uint64_t heap_end_bytes(const struct heap *heap)
 uint64_t heap_used_bytes(const struct heap *heap)
 {
     return heap->used_granules * heap->granularity;
+}
+
+uint64_t heap_leased_bytes(const struct heap *heap)
+{
+    return heap->leased_granules * heap->granularity;
+}
+
+uint64_t heap_largest_free_bytes(const struct heap *heap)
+{
+    uint64_t granules = bin_last(heap);
+
+    for (uint32_t from = heap->is_lessee ? heap->units_grown : 0; from < heap->units_grown;) {
+        uint32_t first = bit_next(heap->taken, from, heap->units_grown, UINT64_MAX);
+        uint64_t run;
+
+        from = bit_next(heap->taken, first, heap->units_grown, 0);
+        run = (uint64_t)(from - first) * heap->unit_granules;
+        if (run > granules + 1)
+            granules = run - 1;
+    }
+    return granules * heap->granularity;
 }
 
 uint64_t heap_overhead_bytes(const struct heap *heap)

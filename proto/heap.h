@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The allocator: which granules of an arena belong to which span.
- *
- * It is the only authority, and it keeps nothing inside the arena. The arena is cut
+ * The allocator: which granules of an arena belong to which span. The daemon's is the only
+ * authority; a client that leases blocks has one of its own, for them alone, which proposes
+ * what the daemon's then checks. It keeps nothing inside the arena. The arena is cut
  * into units of BLOCK_BYTES; a unit that holds spans is a block. Per unit there are
  * four bitmaps, one bit a granule:
  *
@@ -23,6 +23,10 @@
  * - A unit without a span is nobody's: it is taken again lowest first, so that the end
  *   of the arena empties and can be given back.
  *
+ * - A leased block is in no bin of the daemon's, and is not closed: its lessee, who can get
+ *   only a run that reaches to the block's end, places the spans there. In the lessee's
+ *   heap all before that run counts as the block's leading trap granule.
+ *
  * Allocation is in two steps: heap_place() finds room and changes nothing, the caller
  * charges and grows what that room needs, heap_take() takes it and can't fail.
  */
@@ -40,6 +44,7 @@ struct heap {
     uint64_t *taken;     /* a bit a unit: it is part of a block */
     uint32_t *bins;      /* by longest free run: first unit + 1, or 0 */
     uint64_t *bins_used; /* a bit a bin */
+    uint32_t bins_words; /* a bit for each word of bins_used that has any */
     size_t mapped_bytes;
 
     uint32_t granularity;
@@ -47,9 +52,12 @@ struct heap {
     uint32_t units_max;
     uint32_t units_grown;   /* units that have memory */
     uint32_t first_untaken; /* no unit below is untaken */
-    uint32_t blocks;
+    uint32_t blocks;        /* units that hold a span, or part of one */
     uint32_t spans;
     uint64_t used_granules;
+    uint64_t leased_granules; /* of leased blocks, those that no span takes */
+    uint64_t free_runs;       /* in units that are taken */
+    bool is_lessee;           /* a client's: it has no units but those that it adopts */
 };
 
 struct heap_span {
@@ -64,6 +72,13 @@ struct placement {
     uint64_t granules;
     uint64_t grown_bytes;  /* the arena must have memory up to here */
     uint32_t longest_left; /* small spans: the unit's longest free run afterwards */
+};
+
+/* A run of granules that a client may carve spans from: up to its block's end. */
+struct lease {
+    uint64_t offset; /* bytes */
+    uint64_t bytes;
+    bool clean;
 };
 
 /* arena_bytes is a multiple of BLOCK_BYTES. Returns 0 or -ENOMEM. */
@@ -87,6 +102,31 @@ void heap_cut(struct heap *heap, const struct heap_span *span, uint64_t bytes);
 void heap_seal(struct heap *heap, const struct heap_span *span);
 void heap_clear(struct heap *heap);
 
+/* ---- Leases: the daemon's side --------------------------------------------------------- */
+
+/*
+ * A run with room for a span of `bytes`, which is less than a block; false if there is none
+ * that is worth a lease. As with heap_place(), heap_lease() then takes it.
+ */
+bool heap_place_lease(const struct heap *heap, uint64_t bytes, struct placement *placement);
+struct lease heap_lease(struct heap *heap, const struct placement *placement);
+/* The span [offset, offset + bytes), rounded up, within one block. False: that is not leased, or not free. */
+bool heap_carve(struct heap *heap, uint64_t offset, uint64_t bytes, struct heap_span *span);
+/* Ends the lease of the block at `offset`; false if it has none. */
+bool heap_return(struct heap *heap, uint64_t offset);
+
+/* ---- Leases: the lessee's side ----------------------------------------------------------- */
+
+/* From here on the heap has no units but those that it adopts. */
+void heap_become_lessee(struct heap *heap);
+void heap_adopt(struct heap *heap, const struct lease *lease);
+/* True if the block that `offset` lies in holds no span of ours. */
+bool heap_is_vacant(const struct heap *heap, uint64_t offset);
+/* Forgets that block, which is vacant. */
+void heap_disown(struct heap *heap, uint64_t offset);
+
+/* ---- The whole ------------------------------------------------------------------------------ */
+
 /* The arena has memory up to `bytes`; when that shrinks, what lies beyond must be without spans. */
 void heap_set_grown(struct heap *heap, uint64_t bytes);
 uint64_t heap_grown_bytes(const struct heap *heap);
@@ -94,6 +134,9 @@ uint64_t heap_grown_bytes(const struct heap *heap);
 uint64_t heap_end_bytes(const struct heap *heap);
 
 uint64_t heap_used_bytes(const struct heap *heap);
+uint64_t heap_leased_bytes(const struct heap *heap);
+/* The largest span for which heap_place() finds room in memory that the arena has. */
+uint64_t heap_largest_free_bytes(const struct heap *heap);
 /* Memory that the heap itself takes, at most, for as many units as the arena has memory for. */
 uint64_t heap_overhead_bytes(const struct heap *heap);
 

@@ -29,9 +29,6 @@
 #define ARENA_MIN_BYTES ((uint64_t)BLOCK_BYTES)
 #define ARENA_LIMIT_BYTES (UINT64_C(1) << 36)
 
-/* A bit for each granule of a block. */
-#define LEASE_WORDS (BLOCK_BYTES / GRANULARITY_MIN_BYTES / 64)
-
 /* Span.flags */
 #define SPAN_ICACHE_CLEAN 0x1u
 #define SPAN_SEALED 0x2u

@@ -15,7 +15,6 @@ void result_init(struct result *result)
     result->flags = 0;
     result->found = 0;
     result->has_usage = false;
-    result->has_lease = false;
 }
 
 enum status result_refuse(struct result *result, enum status status, const char *field, const char *format,

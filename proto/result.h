@@ -35,9 +35,6 @@ struct result {
 
     bool has_usage;
     struct usage usage;
-
-    bool has_lease;             /* of the block at `offset` ... */
-    uint64_t used[LEASE_WORDS]; /* ... of which these granules are taken already, a bit each */
 };
 
 /* Makes *result "done, and nothing to tell", without touching the text. */

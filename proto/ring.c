@@ -125,8 +125,6 @@ bool ring_result(const struct ring *ring, uint64_t number, enum operation operat
     result->has_usage = operation == OPERATION_STATISTICS;
     if (result->has_usage)
         result->usage = slot->usage;
-    if (operation == OPERATION_LEASE)
-        memcpy(result->used, slot->used, sizeof result->used);
     return true;
 }
 
@@ -215,8 +213,6 @@ void ring_answer(struct ring *ring, uint64_t number, const struct result *result
         memcpy(slot->text, result->text, strnlen(result->text, sizeof slot->text - 1) + 1);
     } else if (result->has_usage) {
         slot->usage = result->usage;
-    } else if (result->has_lease) {
-        memcpy(slot->used, result->used, sizeof slot->used);
     }
 }
 

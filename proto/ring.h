@@ -89,7 +89,6 @@ struct ring_result {
     union {
         char text[ERROR_TEXT_MAX_BYTES]; /* where status is not STATUS_OK */
         struct usage usage;
-        uint64_t used[LEASE_WORDS];
     };
 };
 

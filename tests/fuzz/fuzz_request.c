@@ -77,6 +77,9 @@ static void check_valid(const struct request *request, const struct shape *shape
         must(request->kind == RESET_SOFT || request->kind == RESET_HARD);
         break;
     case OPERATION_STATISTICS:
+    case OPERATION_LEASE:
+    case OPERATION_CARVE:
+    case OPERATION_RETURN:
         break;
     case OPERATION_COUNT:
         must(request->operation != OPERATION_COUNT);

@@ -217,6 +217,9 @@ static enum status predict(void)
                    : status;
     case OPERATION_RESET:
     case OPERATION_STATISTICS:
+    case OPERATION_LEASE:
+    case OPERATION_CARVE:
+    case OPERATION_RETURN:
     case OPERATION_COUNT:
         break;
     }
@@ -345,6 +348,9 @@ static void note(void)
     case OPERATION_STATISTICS:
         check_usage();
         break;
+    case OPERATION_LEASE:
+    case OPERATION_CARVE:
+    case OPERATION_RETURN:
     case OPERATION_COUNT:
         must(request.operation != OPERATION_COUNT);
     }

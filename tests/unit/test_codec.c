@@ -90,7 +90,7 @@ END_TEST
 START_TEST(welcome_comes_out_as_it_went_in)
 {
     struct welcome welcome = {1, 2, U64, WRITE_DIRECT, U64 - 1, 256, 0xF4F4F4F4u, true, U64 - 2, 6, 7,
-                              8, 9, ""};
+                              8, 9, 10, ""};
 
     for (size_t length = 0; length <= VERSION_TEXT_MAX_BYTES; length += VERSION_TEXT_MAX_BYTES) {
         memset(welcome.daemon, 'v', length);
@@ -113,6 +113,7 @@ START_TEST(welcome_comes_out_as_it_went_in)
         ck_assert_uint_eq(reply.welcome.record_max_bytes, 7);
         ck_assert_uint_eq(reply.welcome.write_max_bytes, 8);
         ck_assert_uint_eq(reply.welcome.operations_max, 9);
+        ck_assert_uint_eq(reply.welcome.ring_bytes, 10);
         ck_assert_str_eq(reply.welcome.daemon, welcome.daemon);
     }
 }
@@ -136,7 +137,7 @@ START_TEST(results_come_out_as_they_went_in_and_in_order)
     mismatch.found = 5;
     result_init(&usage);
     usage.has_usage = true;
-    usage.usage = (struct usage){1, 2, 3, 4, 5, U64};
+    usage.usage = (struct usage){1, 2, 3, 4, 5, U64, 8, 9, U64 - 1};
     begin();
     ck_assert(codec_put_reply(&out, 1));
     ck_assert(codec_put_result(&out, &done) && codec_put_result(&out, &span));

@@ -209,7 +209,7 @@ START_TEST(a_full_batch_fits_the_pool)
 {
     static uint8_t data[RECORD_MAX_BYTES];
     struct request write = {.operation = OPERATION_WRITE, .span = U64, .at = U64, .data = data};
-    struct request patch = {OPERATION_PATCH, U64, 0, U64, NULL, 0, U32, U64, U64, 0};
+    struct request patch = {OPERATION_PATCH, U64, 0, U64, NULL, 0, U32, U64, U64, 0, false};
 
     ck_assert_uint_eq(OPERATIONS_MAX, 256);
     /* Every operation a write, all of the record used. */
@@ -252,7 +252,7 @@ START_TEST(a_full_reply_fits_a_record_and_the_pool)
     result.flags = U32;
     result.found = U64;
     result.has_usage = true;
-    result.usage = (struct usage){U64, U64, U64, U64, U64, U64};
+    result.usage = (struct usage){U64, U64, U64, U64, U64, U64, U64, U64, U64};
     ck_assert(codec_put_reply(&out, U64));
     for (unsigned i = 0; i < OPERATIONS_MAX; i++)
         ck_assert(codec_put_result(&out, &result));
