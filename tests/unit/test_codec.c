@@ -233,15 +233,15 @@ END_TEST
 START_TEST(an_operation_of_another_version_is_refused_and_named)
 {
     begin();
-    put_bytes("\x08\x01\x1A\x02\x52\x00", 6);     /* operation 10, without fields */
+    put_bytes("\x08\x01\x1A\x02\x72\x00", 6);     /* operation 14, without fields */
     put_bytes("\x1A\x05\xA2\x06\x02\x08\x01", 7); /* operation 100, with one */
-    put_bytes("\x1A\x02\x50\x05", 4);             /* field 10, but a number */
+    put_bytes("\x1A\x02\x70\x05", 4);             /* field 14, but a number */
     ck_assert(decode());
     ck_assert(!in.has_unknown_fields);
     ck_assert_uint_eq(in.operations_count, 3);
-    assert_refused(0, STATUS_UNKNOWN_OPERATION, "number 10");
+    assert_refused(0, STATUS_UNKNOWN_OPERATION, "number 14");
     assert_refused(1, STATUS_UNKNOWN_OPERATION, "number 100");
-    assert_refused(2, STATUS_UNKNOWN_OPERATION, "number 10");
+    assert_refused(2, STATUS_UNKNOWN_OPERATION, "number 14");
 }
 END_TEST
 
@@ -249,8 +249,8 @@ START_TEST(an_unknown_field_of_an_operation_is_refused_wherever_it_stands)
 {
     begin();
     put_bytes("\x1A\x06\x0A\x04\x08\x40\x10\x01", 8);         /* alloc { size, 2 } */
-    put_bytes("\x1A\x06\x0A\x02\x08\x40\x50\x01", 8);         /* alloc { size }, 10 */
-    put_bytes("\x1A\x05\x50\x01\x4A\x01", 6), put_byte(0x10); /* statistics cut in the middle of a field */
+    put_bytes("\x1A\x06\x0A\x02\x08\x40\x70\x01", 8);         /* alloc { size }, 14 */
+    put_bytes("\x1A\x05\x70\x01\x4A\x01", 6), put_byte(0x10); /* statistics cut in the middle of a field */
     ck_assert(!decode());
     out.used -= 7;
     put_bytes("\x1A\x04\x4A\x02\x08\x01", 6); /* statistics { 1 } */
@@ -258,7 +258,7 @@ START_TEST(an_unknown_field_of_an_operation_is_refused_wherever_it_stands)
     ck_assert(decode());
     ck_assert_uint_eq(in.operations_count, 4);
     assert_refused(0, STATUS_UNKNOWN_FIELD, "field 2 of alloc");
-    assert_refused(1, STATUS_UNKNOWN_FIELD, "field 10 of alloc");
+    assert_refused(1, STATUS_UNKNOWN_FIELD, "field 14 of alloc");
     assert_refused(2, STATUS_UNKNOWN_FIELD, "field 1 of statistics");
     result_init(&result);
     ck_assert_int_eq(codec_operation(&in, 3, &request, &result), STATUS_OK);

@@ -156,7 +156,7 @@ START_TEST(nothing_nests_deeper_than_the_messages_do)
         inner += inner < 128 ? 2 : 3;
     }
     for (size_t i = 64; i-- > 0;) {
-        put_byte(0x1A);
+        put_byte(i == 63 ? 0x1A : 0x3A); /* operations, then field 7 */
         if (lengths[i] < 128) {
             put_byte((uint8_t)lengths[i]);
         } else {
