@@ -24,9 +24,14 @@ int call_begin(struct jitc_client *client)
     client->cancel_state = cancel_state;
     if (!client->is_lost)
         return JITC_OK;
-    status = failure_set(JITC_E_DISCONNECTED, "disconnected from the broker: %s", client->lost);
+    status = call_lost(client);
     call_end(client);
     return status;
+}
+
+int call_lost(struct jitc_client *client)
+{
+    return failure_set(JITC_E_DISCONNECTED, "disconnected from the broker: %s", client->lost);
 }
 
 void call_end(struct jitc_client *client)
@@ -61,7 +66,7 @@ static int lose_to_daemon(struct jitc_client *client, const struct reply_record 
     return failure_set(JITC_E_DISCONNECTED, "disconnected from the broker: %s", client->lost);
 }
 
-/* After the socket failed: the daemon's last word may still lie in it. */
+/* After the socket failed, or (error 0) the ring ended: the daemon's last word may still lie in it. */
 static int lose_after_error(struct jitc_client *client, int error)
 {
     for (int i = 0; i < LAST_WORDS_MAX; i++) {
@@ -79,9 +84,12 @@ static int lose_after_error(struct jitc_client *client, int error)
             return lose_to_daemon(client, &reply, "");
     }
     errno = error;
-    (void)snprintf(client->lost, sizeof client->lost, "the daemon is gone (%m)");
+    if (error == 0)
+        (void)snprintf(client->lost, sizeof client->lost, "the daemon is gone (it closed the connection)");
+    else
+        (void)snprintf(client->lost, sizeof client->lost, "the daemon is gone (%m)");
     client->is_lost = true;
-    return failure_set(JITC_E_DISCONNECTED, "disconnected from the broker: %s", client->lost);
+    return call_lost(client);
 }
 
 static int lose_to_time(struct jitc_client *client)
@@ -89,6 +97,19 @@ static int lose_to_time(struct jitc_client *client)
     (void)snprintf(client->lost, sizeof client->lost, "no answer within %" PRIu32 " ms", client->timeout_ms);
     client->is_lost = true;
     return failure_set(JITC_E_TIMEOUT, "the broker gave %s", client->lost);
+}
+
+int call_lose_session(struct jitc_client *client, bool is_late)
+{
+    int cancel_state;
+    int status;
+
+    if (is_late)
+        return lose_to_time(client);
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+    status = lose_after_error(client, 0);
+    (void)pthread_setcancelstate(cancel_state, NULL);
+    return status;
 }
 
 int call_lose(struct jitc_client *client, const char *what)
@@ -189,8 +210,11 @@ int call_run(struct jitc_client *client, const struct request *request, struct r
     struct reply_record reply = {.results_count = 0};
     struct buffer out;
     uint64_t id = 0;
-    int status = call_begin(client);
+    int status;
 
+    if (client != NULL && client->plane.memory != NULL)
+        return lessee_run(client, request, result);
+    status = call_begin(client);
     if (status != JITC_OK)
         return status;
     out = call_buffer(client);

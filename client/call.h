@@ -29,6 +29,15 @@ int call_send(struct jitc_client *client, struct buffer *out, uint64_t *id);
 int call_receive(struct jitc_client *client, uint64_t id, struct reply_record *reply, unsigned fds_max,
                  struct record *record);
 
+/* For a client that is lost: DISCONNECTED, with the detail that says why. */
+int call_lost(struct jitc_client *client);
+
+/*
+ * Gives the connection up, with the lock held, after the ring said that there is no session any more, or
+ * the socket did; or, `is_late`, nothing at all. Returns the status, with its detail set.
+ */
+int call_lose_session(struct jitc_client *client, bool is_late);
+
 /* Gives the connection up: the reply `what`, which no broker of ours says. Returns BAD_REPLY. */
 int call_lose(struct jitc_client *client, const char *what);
 

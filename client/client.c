@@ -77,6 +77,30 @@ int client_check(const struct jitc_client *client)
     return JITC_OK;
 }
 
+int client_lock(struct jitc_client *client)
+{
+    int status = client_check(client);
+
+    if (status != JITC_OK)
+        return status;
+    client_relock(client);
+    if (!client->is_lost)
+        return JITC_OK;
+    status = call_lost(client);
+    client_unlock(client);
+    return status;
+}
+
+void client_relock(struct jitc_client *client)
+{
+    (void)pthread_mutex_lock(&client->lock);
+}
+
+void client_unlock(struct jitc_client *client)
+{
+    (void)pthread_mutex_unlock(&client->lock);
+}
+
 static int set_up_socket(int fd, uint32_t timeout_ms)
 {
     struct timeval timeout = {.tv_sec = timeout_ms / 1000,
@@ -101,7 +125,7 @@ static int set_up_socket(int fd, uint32_t timeout_ms)
 static int check_welcome(const struct reply_record *reply, const struct record *record)
 {
     const struct welcome *welcome = &reply->welcome;
-    unsigned fds = welcome->write_mode == WRITE_DIRECT ? 2 : 1;
+    unsigned fds = (welcome->write_mode == WRITE_DIRECT ? 2u : 1u) + (welcome->ring_bytes != 0 ? 2u : 0u);
 
     if (!reply->has_welcome)
         return failure_set(JITC_E_BAD_REPLY, "the broker answered Hello without Welcome");
@@ -111,7 +135,8 @@ static int check_welcome(const struct reply_record *reply, const struct record *
     if (welcome->arena_bytes < ARENA_MIN_BYTES || welcome->arena_bytes > ARENA_LIMIT_BYTES ||
         welcome->arena_bytes % BLOCK_BYTES != 0 || welcome->granularity < GRANULARITY_MIN_BYTES ||
         welcome->granularity > GRANULARITY_MAX_BYTES || welcome->arena_bytes > SIZE_MAX ||
-        (welcome->granularity & (welcome->granularity - 1)) != 0 || record->fds_count != fds)
+        (welcome->granularity & (welcome->granularity - 1)) != 0 || record->fds_count != fds ||
+        (welcome->ring_bytes != 0 && welcome->ring_bytes != RING_BYTES))
         return failure_set(JITC_E_BAD_REPLY, "the broker's Welcome makes no sense");
     return JITC_OK;
 }
@@ -131,13 +156,38 @@ static int move_off_standard_streams(int *fd)
     return JITC_OK;
 }
 
+/* Each takes over the descriptors that it keeps, and makes them -1 where they stand. */
+static int map_arena(struct jitc_client *client, const jitc_options *options, const struct welcome *welcome,
+                     int *fds)
+{
+    int status = arena_map_init(&client->map, fds[0], welcome->write_mode == WRITE_DIRECT ? fds[1] : -1,
+                                (size_t)welcome->arena_bytes, options->near_to,
+                                (options->flags & JITC_NEAR_REQUIRED) != 0);
+
+    if (status == JITC_OK)
+        fds[0] = -1;
+    return status;
+}
+
+static int set_up_ring(struct jitc_client *client, const struct welcome *welcome, int *fds)
+{
+    int status = plane_init(&client->plane, fds[0], fds[1]);
+
+    if (status != JITC_OK)
+        return status;
+    fds[0] = -1;
+    fds[1] = -1;
+    return lessee_init(&client->lessee, welcome->arena_bytes, welcome->granularity,
+                       (welcome->features & FEATURE_IMMEDIATE_RELEASE) != 0);
+}
+
 static int handshake(struct jitc_client *client, const jitc_options *options)
 {
     const struct hello hello = {
         .version_min = PROTOCOL_VERSION,
         .version_max = PROTOCOL_VERSION,
         .features = ((options->flags & JITC_IMMEDIATE_RELEASE) != 0 ? FEATURE_IMMEDIATE_RELEASE : 0) |
-                    ((options->flags & JITC_LARGE_PAGES) != 0 ? FEATURE_LARGE_PAGES : 0),
+                    ((options->flags & JITC_LARGE_PAGES) != 0 ? FEATURE_LARGE_PAGES : 0) | FEATURE_RING,
         .write_mode = (uint32_t)options->write_mode,
         .arena_bytes = options->arena_bytes,
         .granularity = options->granularity,
@@ -152,18 +202,20 @@ static int handshake(struct jitc_client *client, const jitc_options *options)
     (void)codec_put_hello(&out, &hello); /* an empty record has room for it */
     status = call_send(client, &out, &id);
     if (status == JITC_OK)
-        status = call_receive(client, id, &reply, 2, &record);
+        status = call_receive(client, id, &reply, RECORD_FDS_MAX, &record);
     if (status != JITC_OK)
         return status;
     status = check_welcome(&reply, &record);
+    for (unsigned i = 0; status == JITC_OK && i < record.fds_count; i++)
+        status = move_off_standard_streams(&record.fds[i]);
     if (status == JITC_OK)
-        status = move_off_standard_streams(&record.fds[0]);
-    if (status == JITC_OK)
-        status = arena_map_init(&client->map, record.fds[0], record.fds_count == 2 ? record.fds[1] : -1,
-                                (size_t)reply.welcome.arena_bytes, options->near_to,
-                                (options->flags & JITC_NEAR_REQUIRED) != 0);
-    for (unsigned i = status == JITC_OK ? 1 : 0; i < record.fds_count; i++)
-        (void)close(record.fds[i]); /* the first one is the map's now */
+        status = map_arena(client, options, &reply.welcome, record.fds);
+    if (status == JITC_OK && reply.welcome.ring_bytes != 0)
+        status = set_up_ring(client, &reply.welcome, &record.fds[record.fds_count - 2]);
+    for (unsigned i = 0; i < record.fds_count; i++) {
+        if (record.fds[i] >= 0)
+            (void)close(record.fds[i]);
+    }
     if (status == JITC_OK)
         client->welcome = reply.welcome;
     return status;
@@ -243,6 +295,8 @@ jitc_client *jitc_close(jitc_client *client)
     if (!inherited)
         (void)shutdown(client->socket, SHUT_RDWR);
     (void)close(client->socket);
+    plane_deinit(&client->plane, inherited);
+    lessee_deinit(&client->lessee);
     arena_map_deinit(&client->map, inherited);
     if (!inherited) /* a child's copy may be held by a thread that it does not have */
         (void)pthread_mutex_destroy(&client->lock);

@@ -11,6 +11,8 @@
 
 #include "client/arena_map.h"
 #include "client/jitclient.h"
+#include "client/lessee.h"
+#include "client/plane.h"
 #include "proto/codec.h"
 
 struct jitc_client {
@@ -26,7 +28,9 @@ struct jitc_client {
     uint64_t last_id;
     bool is_lost;     /* nothing is said on the socket any more ... */
     char lost[256];   /* ... because of this */
-    uint8_t *records; /* one to send, one received */
+    struct plane plane;
+    struct lessee lessee; /* where there is a plane */
+    uint8_t *records;     /* one to send, one received */
     struct codec_pool pool;
 };
 
@@ -41,6 +45,15 @@ int client_check_struct(const char *name, size_t struct_size, size_t needed);
  * is set on success only. JITC_OK, or a status with its detail set.
  */
 int client_new(struct jitc_client **client, int socket, const jitc_options *options);
+
+/*
+ * Locks the client; JITC_OK with the lock held, or a status with its detail set: not ours, or lost. There
+ * is no place under this lock where a thread can be cancelled.
+ */
+int client_lock(struct jitc_client *client);
+/* The same for a thread that had it before: without looking whether the client is lost. */
+void client_relock(struct jitc_client *client);
+void client_unlock(struct jitc_client *client);
 
 /* JITC_OK if this process may use the client at all, else the status with its detail set. */
 int client_check(const struct jitc_client *client);

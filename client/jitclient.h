@@ -253,6 +253,14 @@ JITC_API int jitc_alloc(jitc_client *client, jitc_span *span, size_t size);
 JITC_API int jitc_release(jitc_client *client, const void *rx);
 
 /*
+ * Waits until all that this client was asked for is done: what was released is trap fill, and
+ * statistics are those of now. Not needed before code is run. Errors: what an operation that was not waited for
+ * ran into, the first since the last flush, of a scope's too. The library checks before it asks, so there are none
+ * while library and daemon agree.
+ */
+JITC_API int jitc_flush(jitc_client *client);
+
+/*
  * Cuts the span to `size` bytes rounded up, and gives the tail back. A size of 0
  * releases the span and clears *span. A size beyond the span's is INVALID.
  * Errors: also SEALED, NO_SPAN, FOREIGN_POINTER.
@@ -355,6 +363,10 @@ typedef struct jitc_stats {
     uint64_t reserved_bytes;   /* memory the arena has from the system */
     uint64_t overhead_bytes;   /* the daemon's bookkeeping for this session, at most */
     uint64_t reserved_peak_bytes;
+    /* Since 0.2.0; not filled in where struct_size is that of 0.1.0. */
+    uint64_t leased_bytes;       /* what this process may carve spans from, and has not */
+    uint64_t largest_free_bytes; /* the largest span for which the reserved memory has room */
+    uint64_t free_runs;          /* runs of free granules in blocks: many and small ones are fragmentation */
 } jitc_stats;
 
 /* Set stats->struct_size first: INVALID if it is less than sizeof was in 0.1.0. */

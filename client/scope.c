@@ -28,6 +28,8 @@ struct jitc_scope {
     } pending[OPERATIONS_MAX];
     int status; /* of the first failure since the last flush that was reported */
     char detail[256];
+    struct sink sink;     /* of what is in the ring, and ... */
+    uint64_t last_number; /* ... the last entry of it */
 };
 
 int jitc_scope_begin(jitc_client *client, jitc_scope **scope, jitc_write_policy policy)
@@ -39,10 +41,12 @@ int jitc_scope_begin(jitc_client *client, jitc_scope **scope, jitc_write_policy 
         status = span_check_policy(policy);
     if (status != JITC_OK)
         return status;
-    new = malloc(sizeof *new + RECORD_MAX_BYTES);
+    new = malloc(sizeof *new + (client->plane.memory != NULL ? 0 : RECORD_MAX_BYTES));
     if (new == NULL)
         return failure_set(JITC_E_SYSTEM, "memory for a scope: %m");
     new->client = client;
+    new->sink.result = NULL;
+    new->sink.status = JITC_OK;
     new->policy = policy;
     new->record = (struct buffer){.bytes = (uint8_t *)(new + 1), .capacity = RECORD_MAX_BYTES - ID_BYTES_MAX};
     new->operations = 0;
@@ -59,8 +63,35 @@ static void remember(jitc_scope *scope, int status)
     (void)snprintf(scope->detail, sizeof scope->detail, "%s", jitc_error_detail());
 }
 
+static void flush_pending(jitc_scope *scope)
+{
+    for (size_t i = 0; i < scope->operations; i++)
+        span_flush(scope->client->map.rx + scope->pending[i].span + scope->pending[i].at,
+                   scope->pending[i].bytes, scope->policy);
+    scope->operations = 0;
+}
+
+/* Waits for what is in the ring. */
+static void exchange_by_plane(jitc_scope *scope)
+{
+    struct jitc_client *client = scope->client;
+    int status = client_lock(client);
+
+    if (status == JITC_OK) {
+        plane_publish(&client->plane);
+        client_unlock(client);
+        status = plane_wait(client, scope->last_number);
+    }
+    if (status == JITC_OK && scope->sink.status != JITC_OK) {
+        status = failure_set(scope->sink.status, "%s", scope->sink.detail);
+        scope->sink.status = JITC_OK;
+    }
+    flush_pending(scope);
+    remember(scope, status);
+}
+
 /* Sends what is pending and looks at every result. */
-static void exchange(jitc_scope *scope)
+static void exchange_by_socket(jitc_scope *scope)
 {
     struct jitc_client *client = scope->client;
     struct buffer record = scope->record;
@@ -69,8 +100,6 @@ static void exchange(jitc_scope *scope)
     uint64_t id;
     int status;
 
-    if (scope->operations == 0)
-        return;
     record.capacity = RECORD_MAX_BYTES;
     status = call_begin(client);
     if (status == JITC_OK) {
@@ -82,20 +111,51 @@ static void exchange(jitc_scope *scope)
         for (size_t i = 0; status == JITC_OK && i < reply.results_count; i++) {
             codec_result(&reply, i, &result);
             remember(scope, call_status(&result));
-            span_flush(client->map.rx + scope->pending[i].span + scope->pending[i].at,
-                       scope->pending[i].bytes, scope->policy);
         }
         call_end(client);
     }
+    flush_pending(scope);
     remember(scope, status);
     scope->record.used = 0;
-    scope->operations = 0;
+}
+
+/* Has done what is pending. */
+static void exchange(jitc_scope *scope)
+{
+    if (scope->operations == 0)
+        return;
+    if (scope->client->plane.memory != NULL)
+        exchange_by_plane(scope);
+    else
+        exchange_by_socket(scope);
+}
+
+static void append_by_plane(jitc_scope *scope, const struct request *request)
+{
+    struct jitc_client *client = scope->client;
+    int status = client_lock(client);
+
+    if (status == JITC_OK) {
+        status = plane_put_write(client, request, &scope->sink, &scope->last_number);
+        plane_publish_lazily(&client->plane);
+        client_unlock(client);
+    }
+    if (status != JITC_OK) {
+        remember(scope, status);
+        return;
+    }
+    scope->pending[scope->operations++] =
+        (struct pending){.span = request->span, .at = request->at, .bytes = request->data_bytes};
 }
 
 static void append(jitc_scope *scope, const struct request *request)
 {
     if (scope->operations == OPERATIONS_MAX)
         exchange(scope);
+    if (scope->client->plane.memory != NULL) {
+        append_by_plane(scope, request);
+        return;
+    }
     if (!codec_put_operation(&scope->record, request)) {
         exchange(scope);
         (void)codec_put_operation(&scope->record, request); /* an empty record has room for any */
@@ -106,8 +166,10 @@ static void append(jitc_scope *scope, const struct request *request)
 
 static void append_write(jitc_scope *scope, uint64_t span, size_t at, const uint8_t *data, size_t bytes)
 {
+    size_t most = scope->client->plane.memory != NULL ? bytes : WRITE_MAX_BYTES;
+
     do {
-        size_t chunk = bytes < WRITE_MAX_BYTES ? bytes : WRITE_MAX_BYTES;
+        size_t chunk = bytes < most ? bytes : most;
         const struct request request = {
             .operation = OPERATION_WRITE, .span = span, .at = at, .data = data, .data_bytes = chunk};
 
@@ -154,10 +216,11 @@ static int shrink_after(jitc_scope *scope, jitc_span *span, uint64_t start, size
 
     if (size >= span->size)
         return JITC_OK;
-    if (size == 0) {
-        /* What is pending for the span must not meet the next one there. */
-        exchange(scope);
-        return jitc_shrink(scope->client, span, 0);
+    if (size == 0 || scope->client->plane.memory != NULL) {
+        /* What is pending for the span must not meet the next one there; the ring keeps the order itself. */
+        if (scope->client->plane.memory == NULL)
+            exchange(scope);
+        return jitc_shrink(scope->client, span, size);
     }
     append(scope, &request);
     span->size = size;
@@ -182,8 +245,15 @@ int jitc_scope_write_fn(jitc_scope *scope, jitc_span *span, jitc_write_callback 
         if (staging == NULL)
             return failure_set(JITC_E_SYSTEM, "memory to stage %zu bytes: %m", span->size);
         /* The present content includes what this scope was told to write. */
-        if (is_pending(scope, start))
+        if (scope->client->plane.memory != NULL) {
+            status = plane_flush(scope->client);
+            if (status != JITC_OK) {
+                free(staging);
+                return status;
+            }
+        } else if (is_pending(scope, start)) {
             exchange(scope);
+        }
         if (!arena_map_read(&scope->client->map, start, staging, span->size)) {
             free(staging);
             return failure_set(JITC_E_NO_SPAN,
@@ -216,7 +286,9 @@ int jitc_scope_flush(jitc_scope *scope)
     exchange(scope);
     status = scope->status;
     scope->status = JITC_OK;
-    return status == JITC_OK ? JITC_OK : failure_set(status, "%s", scope->detail);
+    if (status != JITC_OK)
+        return failure_set(status, "%s", scope->detail);
+    return scope->client->plane.memory == NULL ? JITC_OK : jitc_flush(scope->client);
 }
 
 int jitc_scope_end(jitc_scope *scope)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "client/span.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "client/call.h"
@@ -109,6 +110,20 @@ int jitc_release(jitc_client *client, const void *rx)
     return status == JITC_OK ? call_run(client, &request, &result) : status;
 }
 
+int jitc_flush(jitc_client *client)
+{
+    int status = client_check(client);
+
+    if (status != JITC_OK || client->plane.memory == NULL)
+        return status; /* by the socket, each call waits for its answer */
+    status = plane_flush(client);
+    if (status != JITC_OK || (status = client_lock(client)) != JITC_OK)
+        return status;
+    status = plane_take_refusal(&client->plane);
+    client_unlock(client);
+    return status;
+}
+
 int jitc_shrink(jitc_client *client, jitc_span *span, size_t size)
 {
     struct request request = {.operation = OPERATION_SHRINK, .size = size};
@@ -176,7 +191,8 @@ int jitc_statistics(jitc_client *client, jitc_stats *stats)
     const struct request request = {.operation = OPERATION_STATISTICS};
     struct result result;
     jitc_stats all;
-    int status = client_check_struct("jitc_stats", stats->struct_size, sizeof all);
+    /* As it was before there were leases. */
+    int status = client_check_struct("jitc_stats", stats->struct_size, offsetof(jitc_stats, leased_bytes));
 
     if (status == JITC_OK)
         status = call_run(client, &request, &result);
@@ -192,7 +208,10 @@ int jitc_statistics(jitc_client *client, jitc_stats *stats)
         .reserved_bytes = result.usage.reserved_bytes,
         .overhead_bytes = result.usage.overhead_bytes,
         .reserved_peak_bytes = result.usage.reserved_peak_bytes,
+        .leased_bytes = result.usage.leased_bytes,
+        .largest_free_bytes = lessee_largest_free_bytes(client, result.usage.largest_free_bytes),
+        .free_runs = result.usage.free_runs,
     };
-    memcpy(stats, &all, sizeof all);
+    memcpy(stats, &all, stats->struct_size < sizeof all ? stats->struct_size : sizeof all);
     return JITC_OK;
 }

@@ -40,8 +40,26 @@ static int receive_chunk(struct jitc_client *client, uint64_t id)
     return call_status(&result);
 }
 
+static int write_by_plane(struct jitc_client *client, const struct request *request)
+{
+    struct sink sink = {.status = JITC_OK};
+    uint64_t number = 0;
+    int status = client_lock(client);
+
+    if (status != JITC_OK)
+        return status;
+    status = plane_put_write(client, request, &sink, &number);
+    plane_publish(&client->plane);
+    client_unlock(client);
+    if (status == JITC_OK)
+        status = plane_wait(client, number);
+    if (status == JITC_OK && sink.status != JITC_OK)
+        status = failure_set(sink.status, "%s", sink.detail);
+    return status;
+}
+
 /* At least one record, so that a write of no bytes is checked as well. */
-static int write_through(struct jitc_client *client, uint64_t span, size_t at, const void *src, size_t bytes)
+static int write_by_socket(struct jitc_client *client, uint64_t span, size_t at, const void *src, size_t bytes)
 {
     size_t chunks = bytes == 0 ? 1 : (bytes + WRITE_MAX_BYTES - 1) / WRITE_MAX_BYTES;
     size_t sent = 0;
@@ -78,6 +96,17 @@ static int write_through(struct jitc_client *client, uint64_t span, size_t at, c
     }
     call_end(client);
     return first;
+}
+
+static int write_through(struct jitc_client *client, uint64_t span, size_t at, const void *src, size_t bytes)
+{
+    if (client->plane.memory != NULL)
+        return write_by_plane(client, &(struct request){.operation = OPERATION_WRITE,
+                                                        .span = span,
+                                                        .at = at,
+                                                        .data = src,
+                                                        .data_bytes = bytes});
+    return write_by_socket(client, span, at, src, bytes);
 }
 
 /* ---- Public ------------------------------------------------------------------------------- */

@@ -10,25 +10,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/memfd.h"
+#include "proto/hello.h"
 #include "proto/limits.h"
-
-/* In Linux's headers since 6.3. */
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008u
-#endif
 
 #ifndef MADV_POPULATE_WRITE /* in glibc's headers since 2.35, in Linux since 5.14 */
 #define MADV_POPULATE_WRITE 23
 #endif
-
-static int create_memfd(void)
-{
-    int fd = memfd_create("jitbroker-arena", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
-
-    if (fd < 0 && errno == EINVAL) /* before 6.3 */
-        fd = memfd_create("jitbroker-arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    return fd < 0 ? -errno : fd;
-}
 
 static int reopen(int fd, int flags)
 {
@@ -65,7 +53,7 @@ static int arena_set_up(struct arena *arena)
 {
     void *memory;
 
-    arena->fd = create_memfd();
+    arena->fd = memfd_new("jitbroker-arena");
     if (arena->fd < 0)
         return arena->fd;
     if (arena->kind == ARENA_DIRECT) {
@@ -128,21 +116,11 @@ int arena_open_read_only(const struct arena *arena)
     return reopen(arena->fd, O_RDONLY);
 }
 
-static void fill(void *to, uint32_t pattern, uint64_t bytes)
-{
-    if (pattern == (pattern & 0xFFu) * 0x01010101u) {
-        memset(to, (int)(pattern & 0xFFu), bytes);
-        return;
-    }
-    for (uint64_t at = 0; at < bytes; at += sizeof pattern)
-        memcpy((uint8_t *)to + at, &pattern, sizeof pattern);
-}
-
 static int grow_filled(struct arena *arena, uint64_t bytes)
 {
     static uint8_t block[BLOCK_BYTES]; /* one thread runs all of the daemon */
 
-    fill(block, arena->fill_pattern, sizeof block);
+    fill_pattern_spread(block, sizeof block, arena->fill_pattern);
     for (uint64_t end = arena->grown_bytes; end < bytes;) {
         uint64_t left = bytes - end;
         ssize_t done = pwrite(arena->fd, block, left < sizeof block ? left : sizeof block, (off_t)end);
@@ -163,7 +141,7 @@ static int grow_sealed(struct arena *arena, uint64_t bytes)
         if (errno != EINTR)
             return -errno;
     }
-    fill(arena->bytes + arena->grown_bytes, arena->fill_pattern, bytes - arena->grown_bytes);
+    fill_pattern_spread(arena->bytes + arena->grown_bytes, bytes - arena->grown_bytes, arena->fill_pattern);
     return 0;
 }
 
@@ -197,7 +175,7 @@ void arena_fill(struct arena *arena, uint64_t offset, uint64_t bytes)
     /* All at once, not one fault a page; where it can't be done the faults do it. */
     if (bytes >= BLOCK_BYTES)
         (void)madvise(arena->bytes + (offset & ~((uint64_t)BLOCK_BYTES - 1)), bytes, MADV_POPULATE_WRITE);
-    fill(arena->bytes + offset, arena->fill_pattern, bytes);
+    fill_pattern_spread(arena->bytes + offset, bytes, arena->fill_pattern);
 }
 
 void arena_write(struct arena *arena, uint64_t offset, const void *data, size_t bytes)

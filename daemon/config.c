@@ -32,12 +32,14 @@ void config_init(struct config *config)
     *config = (struct config){
         .sessions_max = 4096,
         .hello_timeout_ms = 5000,
+        .spin_us = 50,
         .write_through = true,
         .arena_bytes = UINT64_C(64) << 20,
         .arena_max_bytes = UINT64_C(256) << 20,
         .bytes_max = UINT64_C(1) << 30,
         .session_max = 1024,
         .span_max = 4u << 20,
+        .ring = true,
         .rate = 0,
     };
 }
@@ -155,6 +157,16 @@ static bool read_write(struct reader *reader, const struct key *key, const char 
     return true;
 }
 
+static bool read_yes_no(struct reader *reader, const struct key *key, const char *value)
+{
+    bool yes = strcmp(value, "yes") == 0;
+
+    if (!yes && strcmp(value, "no") != 0)
+        return mistake(reader, "%s=%s: it is yes or no", key->name, value);
+    *(bool *)((char *)reader->config + key->offset) = yes;
+    return true;
+}
+
 static bool read_uids(struct reader *reader, const struct key *key, const char *value)
 {
     struct config *config = reader->config;
@@ -195,6 +207,7 @@ static bool read_uids(struct reader *reader, const struct key *key, const char *
 static const struct key keys[] = {
     KEY_OF("daemon", "sessions_max", read_count, sessions_max, 1, 100000),
     KEY_OF("daemon", "hello_timeout_ms", read_count, hello_timeout_ms, 1, 600000),
+    KEY_OF("daemon", "spin_us", read_count, spin_us, 0, 10000),
     KEY_OF("class default", "uid", read_uids, uids, 0, 0),
     KEY_OF("class default", "write", read_write, write_through, 0, 0),
     KEY_OF("class default", "arena", read_bytes, arena_bytes, ARENA_MIN_BYTES, ARENA_LIMIT_BYTES),
@@ -202,6 +215,7 @@ static const struct key keys[] = {
     KEY_OF("class default", "bytes_max", read_bytes, bytes_max, ARENA_MIN_BYTES, UINT64_C(1) << 46),
     KEY_OF("class default", "session_max", read_count, session_max, 1, 100000),
     KEY_OF("class default", "span_max", read_count, span_max, 1, UINT32_MAX),
+    KEY_OF("class default", "ring", read_yes_no, ring, 0, 0),
     KEY_OF("class default", "rate", read_count, rate, 0, UINT32_MAX),
 };
 

@@ -22,6 +22,7 @@ struct config {
     /* [daemon] */
     uint32_t sessions_max;
     uint32_t hello_timeout_ms;
+    uint32_t spin_us; /* longest look at a ring in which nothing happens; 0: none */
     /* [class default]: who is served, and with what */
     struct uid_range uids[CONFIG_UIDS_MAX];
     size_t uids_count; /* 0: everyone */
@@ -32,6 +33,7 @@ struct config {
     uint64_t bytes_max;   /* per uid */
     uint32_t session_max; /* per uid */
     uint32_t span_max;    /* per session */
+    bool ring;            /* whether sessions get one */
     uint32_t rate;        /* operations per second and session; 0: as many as it can */
 };
 

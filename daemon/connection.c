@@ -53,12 +53,23 @@ static void say_goodbye(int fd, enum status status, const char *reason)
         (void)record_send(fd, false, out.bytes, out.used, NULL, 0);
 }
 
-static void on_closed(uv_handle_t *handle)
+/* One of its handles is closed; with the last one it goes. */
+static void release(struct connection *connection)
 {
-    struct connection *connection = handle->data;
-
     if (--connection->handles == 0)
         free(connection);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    release(handle->data);
+}
+
+static void on_plane_closed(uv_handle_t *handle)
+{
+    struct plane *plane = handle->data;
+
+    release(plane->connection);
 }
 
 static void log_end(const struct connection *connection, const char *reason)
@@ -138,6 +149,8 @@ void connection_end(struct connection *connection, enum status status, const cha
     connection->pending = NULL;
     free(connection->unfinished);
     connection->unfinished = NULL;
+    if (plane_is_there(&connection->plane))
+        plane_end(&connection->plane, on_plane_closed);
     if (!was_session || !unread || status == STATUS_STOPPING) {
         connection_close(connection);
         return;
@@ -164,6 +177,7 @@ static void on_throttle_over(uv_timer_t *timer)
     struct connection *connection = timer->data;
 
     wait_for(connection, UV_READABLE);
+    plane_resume(&connection->plane);
 }
 
 /* Reads on, at once or when the client's rate permits it. */
@@ -175,10 +189,12 @@ static void resume(struct connection *connection)
         uint64_t wait_ns = connection->due_ns - now - RATE_BURST_NS;
 
         wait_for(connection, UV_DISCONNECT);
+        plane_pause(&connection->plane);
         (void)uv_timer_start(&connection->timer, on_throttle_over, wait_ns / NS_PER_MS + 1, 0);
         return;
     }
     wait_for(connection, UV_READABLE);
+    plane_resume(&connection->plane);
 }
 
 /* Charges the client's rate for what it had done. */
@@ -194,6 +210,13 @@ static void pace(struct connection *connection, size_t operations)
     if (connection->due_ns < now)
         connection->due_ns = now;
     connection->due_ns += (operations == 0 ? 1 : operations) * NS_PER_S / rate;
+}
+
+void connection_pace(struct connection *connection, size_t operations)
+{
+    pace(connection, operations);
+    if (connection->due_ns != 0)
+        resume(connection);
 }
 
 static void end_by_errno(struct connection *connection, int error)
@@ -224,6 +247,7 @@ static void send_reply(struct connection *connection, const struct buffer *out)
     }
     memcpy(connection->pending, out->bytes, out->used);
     connection->pending_bytes = out->used;
+    plane_pause(&connection->plane);
     wait_for(connection, UV_WRITABLE);
 }
 
@@ -271,11 +295,29 @@ static void refuse_hello(struct connection *connection, uint64_t id, const struc
     connection_end(connection, STATUS_OK, error->text);
 }
 
+/* The ring that the client wishes for, if it can be had: without one the socket does everything. */
+static void grant_ring(struct connection *connection, const struct hello *hello, struct welcome *welcome)
+{
+    int error;
+
+    if ((hello->features & FEATURE_RING) == 0 || !connection->server->config->ring)
+        return;
+    error = plane_init(&connection->plane, connection);
+    if (error != 0) {
+        log_client(LOG_WARNING, "session %" PRIu64 ": no ring: %s", welcome->session, strerror(-error));
+        return;
+    }
+    connection->handles++;
+    welcome->features |= FEATURE_RING;
+    welcome->ring_bytes = RING_BYTES;
+}
+
 static int send_welcome(struct connection *connection, uint64_t id, const struct welcome *welcome)
 {
     struct buffer out = begin_reply(connection, id);
     const struct arena *arena = &connection->session->arena;
-    int fds[2] = {arena_open_read_only(arena), arena->fd_direct};
+    int fds[RECORD_FDS_MAX] = {arena_open_read_only(arena)};
+    unsigned fds_count = 1;
     bool fits = codec_put_welcome(&out, welcome);
     int error;
 
@@ -283,8 +325,15 @@ static int send_welcome(struct connection *connection, uint64_t id, const struct
     (void)fits;
     if (fds[0] < 0)
         return fds[0];
-    error = record_send(connection->fd, false, out.bytes, out.used, fds, arena->kind == ARENA_DIRECT ? 2 : 1);
+    if (arena->kind == ARENA_DIRECT)
+        fds[fds_count++] = arena->fd_direct;
+    if (welcome->ring_bytes != 0) {
+        fds[fds_count++] = connection->plane.memory_fd;
+        fds[fds_count++] = connection->plane.bell;
+    }
+    error = record_send(connection->fd, false, out.bytes, out.used, fds, fds_count);
     (void)close(fds[0]);
+    plane_forget_memory_fd(&connection->plane);
     return error;
 }
 
@@ -312,12 +361,13 @@ static void handle_hello(struct connection *connection, struct request_record *r
     }
     server->sessions_started++;
     (void)uv_timer_stop(&connection->timer);
+    grant_ring(connection, &record->hello, &welcome);
     log_client(LOG_INFO,
                "session %" PRIu64 " started: uid=%u pid=%d write=%s arena=%" PRIu64 " granularity=%" PRIu32
-               "%s",
+               "%s%s",
                welcome.session, (unsigned)connection->peer.uid, (int)connection->peer.pid,
                welcome.write_mode == WRITE_DIRECT ? "direct" : "through", welcome.arena_bytes,
-               welcome.granularity, welcome.sealed ? " sealed" : "");
+               welcome.granularity, welcome.sealed ? " sealed" : "", welcome.ring_bytes != 0 ? " ring" : "");
     sent = send_welcome(connection, record->id, &welcome);
     if (sent == -EPIPE || sent == -ECONNRESET) {
         end_by_errno(connection, sent);
@@ -342,6 +392,17 @@ static enum status check_request(const struct request_record *record, struct res
     return STATUS_OK;
 }
 
+enum status connection_run(struct connection *connection, const struct request *request,
+                           struct result *result)
+{
+    enum status status = operation_run(connection->session, request, result);
+
+    /* A patch that finds other bytes is an answer, not an offence. */
+    if (status != STATUS_OK && status != STATUS_MISMATCH)
+        note_refusal(connection, operation_name(request->operation), result);
+    return status;
+}
+
 static struct result run_operation(struct connection *connection, const struct request_record *record,
                                    size_t index)
 {
@@ -351,10 +412,8 @@ static struct result run_operation(struct connection *connection, const struct r
     result_init(&result);
     if (codec_operation(record, index, &request, &result) != STATUS_OK)
         note_refusal(connection, "an operation", &result);
-    /* A patch that finds other bytes is an answer, not an offence. */
-    else if (operation_run(connection->session, &request, &result) != STATUS_OK &&
-             result.status != STATUS_MISMATCH)
-        note_refusal(connection, operation_name(request.operation), &result);
+    else
+        (void)connection_run(connection, &request, &result);
     return result;
 }
 
@@ -381,6 +440,7 @@ static void put_off(struct connection *connection, size_t record_bytes, size_t n
     memcpy(unfinished->bytes, connection->server->in, record_bytes);
     memcpy(unfinished->bytes + record_bytes, out->bytes, out->used);
     connection->unfinished = unfinished;
+    plane_pause(&connection->plane);
     (void)uv_poll_stop(&connection->poll);
     /* Of 0 ms libuv would make the next turn at once. The slice took longer: 1 ms is over as well. */
     (void)uv_timer_start(&connection->timer, on_next_slice, 1, 1);
@@ -440,6 +500,7 @@ static void on_next_slice(uv_timer_t *timer)
     assert(good); /* as it was before */
     (void)good;
     wait_for(connection, UV_READABLE);
+    plane_resume(&connection->plane);
     run_operations(connection, &record, record_bytes, next, &out);
 }
 

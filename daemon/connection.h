@@ -20,6 +20,7 @@
 #include <uv.h>
 
 #include "daemon/peer.h"
+#include "daemon/plane.h"
 #include "daemon/quota.h"
 #include "daemon/session.h"
 
@@ -37,6 +38,7 @@ struct connection {
     struct account *account;
     struct charge charge;    /* one session of its user's */
     struct session *session; /* NULL before Hello */
+    struct plane plane;      /* of a session that has one */
     uint8_t *pending;        /* a reply that the socket had no room for */
     size_t pending_bytes;
     struct unfinished *unfinished; /* a request whose slice was over */
@@ -52,6 +54,16 @@ struct connection {
  * The connection belongs to the server's list until it has ended.
  */
 void connection_accept(struct server *server, int fd);
+
+/*
+ * Runs an operation, whichever plane it came by, and notes a refusal. The status of *result, which is
+ * complete either way.
+ */
+enum status connection_run(struct connection *connection, const struct request *request,
+                           struct result *result);
+
+/* Charges the client's rate for `operations`; a client that is ahead of it is held back on both planes. */
+void connection_pace(struct connection *connection, size_t operations);
 
 /*
  * Ends it: the client is told why unless status is STATUS_OK. Its session is gone at once, the

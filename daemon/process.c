@@ -25,8 +25,8 @@
 #endif
 #endif
 
-/* A session's socket, pidfd, arena and, in direct mode, the arena's second descriptor. */
-#define FDS_PER_SESSION 4u
+/* A session's socket, pidfd, arena, its ring's bell and, in direct mode, the arena's second descriptor. */
+#define FDS_PER_SESSION 5u
 /* Standard streams, listeners, libuv's own, and what is open for a moment. */
 #define FDS_OTHER 64u
 

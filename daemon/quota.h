@@ -15,6 +15,8 @@
 
 enum quota_kind { QUOTA_SESSIONS, QUOTA_BYTES, QUOTA_COUNT };
 
+struct plane;
+
 /* One user. Lives while something is charged to it. */
 struct account {
     struct account *next;
@@ -26,6 +28,9 @@ struct account {
     uint64_t turn_end_ns;
     uint64_t round;
     bool passed_over;
+    /* Its planes that are awake, the next to be looked at first; the poller's. */
+    struct plane *awake;
+    struct account *next_awake;
 };
 
 struct quota {

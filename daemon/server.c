@@ -33,6 +33,7 @@ static void server_stop(struct server *server)
     if (server->has_watchdog)
         uv_close((uv_handle_t *)&server->watchdog, NULL);
     uv_close((uv_handle_t *)&server->prepare, NULL);
+    poller_deinit(&server->poller);
 }
 
 void server_connection_ended(struct server *server)
@@ -103,6 +104,7 @@ int server_init(struct server *server, const struct config *config)
     error = uv_loop_init(&server->loop);
     if (error != 0)
         return error;
+    poller_init(&server->poller, &server->loop, (uint64_t)config->spin_us * 1000);
     (void)uv_prepare_init(&server->loop, &server->prepare);
     server->prepare.data = server;
     (void)uv_prepare_start(&server->prepare, on_prepare);

@@ -9,6 +9,7 @@
 
 #include "daemon/config.h"
 #include "daemon/connection.h"
+#include "daemon/poller.h"
 #include "daemon/quota.h"
 #include "proto/codec.h"
 
@@ -31,6 +32,7 @@ struct server {
     unsigned signals_count;
     uv_timer_t watchdog;
     uv_prepare_t prepare;
+    struct poller poller;
     uint64_t turn; /* of the loop, counted from 1 */
     bool has_watchdog;
     bool stopping;

@@ -732,6 +732,11 @@ void heap_adopt(struct heap *heap, const struct lease *lease)
     bin_link(heap, index, heap->unit_granules - at);
 }
 
+bool heap_has(const struct heap *heap, uint64_t offset)
+{
+    return bit_get(heap->taken, (uint32_t)(offset / BLOCK_BYTES));
+}
+
 bool heap_is_vacant(const struct heap *heap, uint64_t offset)
 {
     return is_vacant(&heap->units[offset / BLOCK_BYTES]);

@@ -120,6 +120,8 @@ bool heap_return(struct heap *heap, uint64_t offset);
 /* From here on the heap has no units but those that it adopts. */
 void heap_become_lessee(struct heap *heap);
 void heap_adopt(struct heap *heap, const struct lease *lease);
+/* True if the block that `offset` lies in is adopted. */
+bool heap_has(const struct heap *heap, uint64_t offset);
 /* True if the block that `offset` lies in holds no span of ours. */
 bool heap_is_vacant(const struct heap *heap, uint64_t offset);
 /* Forgets that block, which is vacant. */

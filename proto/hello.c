@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stddef.h>
+#include <string.h>
 
 static const uint32_t trap_patterns[] = {
 #if defined(__x86_64__) || defined(__i386__)
@@ -20,6 +21,16 @@ bool fill_pattern_traps(uint32_t pattern)
             return true;
     }
     return false;
+}
+
+void fill_pattern_spread(void *to, uint64_t bytes, uint32_t pattern)
+{
+    if (pattern == (pattern & 0xFFu) * 0x01010101u) {
+        memset(to, (int)(pattern & 0xFFu), bytes);
+        return;
+    }
+    for (uint64_t at = 0; at < bytes; at += sizeof pattern)
+        memcpy((uint8_t *)to + at, &pattern, sizeof pattern);
 }
 
 enum status hello_validate(struct hello *hello, struct result *result)

@@ -51,6 +51,9 @@ struct welcome {
 /* True if entering memory filled with it traps, at whatever address it is entered. */
 bool fill_pattern_traps(uint32_t pattern);
 
+/* Writes it over and over. `to` is aligned to 4 bytes, and `bytes` a multiple of that. */
+void fill_pattern_spread(void *to, uint64_t bytes, uint32_t pattern);
+
 /*
  * STATUS_OK if the hello can be served by some daemon of this version, with its zeros
  * replaced by what they stand for (except arena_bytes, which is the policy's);

@@ -32,6 +32,18 @@ static uint32_t *futex_of(const struct ring *ring)
     return word;
 }
 
+/* Written only when it changes: the other side reads it often. */
+static void note_cpu(_Atomic uint32_t *where, int cpu)
+{
+    if (atomic_load_explicit(where, memory_order_relaxed) != (uint32_t)cpu + 1)
+        atomic_store_explicit(where, (uint32_t)cpu + 1, memory_order_relaxed);
+}
+
+static bool was_on(const _Atomic uint32_t *where, int cpu)
+{
+    return atomic_load_explicit(where, memory_order_relaxed) == (uint32_t)cpu + 1;
+}
+
 /* ---- The client's side ---------------------------------------------------------------- */
 
 void ring_encode(struct ring *ring, uint64_t number, const struct request *request, uint64_t data)
@@ -126,6 +138,16 @@ bool ring_result(const struct ring *ring, uint64_t number, enum operation operat
     if (result->has_usage)
         result->usage = slot->usage;
     return true;
+}
+
+void ring_note_client_cpu(struct ring *ring, int cpu)
+{
+    note_cpu(&ring->header->client_cpu, cpu);
+}
+
+bool ring_daemon_was_on(const struct ring *ring, int cpu)
+{
+    return was_on(&ring->header->daemon_cpu, cpu);
 }
 
 /* ---- The daemon's side ------------------------------------------------------------------ */
@@ -226,6 +248,16 @@ bool ring_complete(struct ring *ring, uint64_t head, uint64_t refused)
 void ring_wake(struct ring *ring)
 {
     (void)syscall(SYS_futex, futex_of(ring), FUTEX_WAKE, 1, NULL, NULL, 0);
+}
+
+void ring_note_daemon_cpu(struct ring *ring, int cpu)
+{
+    note_cpu(&ring->header->daemon_cpu, cpu);
+}
+
+bool ring_client_was_on(const struct ring *ring, int cpu)
+{
+    return was_on(&ring->header->client_cpu, cpu);
 }
 
 bool ring_sleep(struct ring *ring, uint64_t head)

@@ -136,6 +136,10 @@ void ring_wake_all(struct ring *ring);
 bool ring_result(const struct ring *ring, uint64_t number, enum operation operation, struct result *result,
                  char field[16]);
 
+/* Leave a hint where this side runs, and whether the other one ran last on that processor. */
+void ring_note_client_cpu(struct ring *ring, int cpu);
+bool ring_daemon_was_on(const struct ring *ring, int cpu);
+
 /* ---- The daemon's side --------------------------------------------------------------- */
 
 /* How many entries wait beyond `head`, or more than RING_ENTRIES where the client's tail is nonsense. */
@@ -150,6 +154,8 @@ void ring_answer(struct ring *ring, uint64_t number, const struct result *result
 /* Entries below `head` are done. True: somebody waits, and ring_wake() is due. */
 bool ring_complete(struct ring *ring, uint64_t head, uint64_t refused);
 void ring_wake(struct ring *ring);
+void ring_note_daemon_cpu(struct ring *ring, int cpu);
+bool ring_client_was_on(const struct ring *ring, int cpu);
 /* The daemon is about to sleep. False: there is something to do beyond `head`, and it is awake again. */
 bool ring_sleep(struct ring *ring, uint64_t head);
 /* The same the other way round. */

@@ -148,6 +148,7 @@ void broker_stop(struct broker *broker)
 
     if (broker->pid > 0) {
         (void)kill(broker->pid, SIGTERM);
+        (void)kill(broker->pid, SIGCONT); /* where a test that failed had stopped it */
         ck_assert_int_eq(waitpid(broker->pid, &status, 0), broker->pid);
         if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
             show_log(broker);

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Spans carved here, in blocks that the client leases from the daemon, so that to alloc and
+ * to release is no round trip. Needs the data plane; its state is guarded by the client's lock.
+ *
+ * The lessee's heap holds what was carved and nothing else; the daemon is told of each span,
+ * and checks it, in the order of the ring: by a carve that nobody waits for, and that is told at
+ * the latest with the next write. A span that this heap does not know is asked of the daemon:
+ * large ones, and those for which no lease could be had, are placed by it ("foreign" here).
+ *
+ * A block that becomes vacant is returned, but for one, so that the next alloc finds room.
+ * In a direct session the client fills what it gives back: what it writes into the same
+ * memory next does not wait until the daemon would have filled it.
+ */
+#ifndef CLIENT_LESSEE_H
+#define CLIENT_LESSEE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/heap.h"
+#include "proto/request.h"
+
+struct jitc_client;
+
+struct lessee {
+    struct heap heap;
+    uint64_t foreign;   /* live spans that the daemon placed */
+    uint64_t resets;    /* so far: a lease from before one is none any more */
+    uint64_t vacant;    /* 1 + the offset of the vacant block that is kept; 0: there is none */
+    bool keeps_nothing; /* JITC_IMMEDIATE_RELEASE */
+};
+
+/* JITC_OK, or SYSTEM. */
+int lessee_init(struct lessee *lessee, uint64_t arena_bytes, uint32_t granularity, bool keeps_nothing);
+void lessee_deinit(struct lessee *lessee);
+
+/* The larger one of `others`, the daemon's, and what there is room for here. Takes the lock. */
+uint64_t lessee_largest_free_bytes(struct jitc_client *client, uint64_t others);
+
+/*
+ * As plane_run(), but what can be done here is done here, and the daemon only told. Release and
+ * shrink of what was carved here succeed at once.
+ */
+int lessee_run(struct jitc_client *client, const struct request *request, struct result *result);
+
+#endif

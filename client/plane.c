@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/plane.h"
+
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client/call.h"
+#include "client/client.h"
+#include "client/failure.h"
+
+/* The longest look at head before sleeping. */
+#define SPIN_MAX_NS 100000u
+#define SPIN_MIN_NS 1000u
+#define LOOKS_PER_CLOCK 64u
+/* How often a thread that sleeps sees whether the daemon is still there. */
+#define SLICE_MS 100u
+/* Entries that may gather before the daemon is told of what nobody waits for; and is woken. */
+#define GATHER 32u
+#define GATHER_ASLEEP (RING_ENTRIES / 2)
+
+int plane_init(struct plane *plane, int memory_fd, int bell)
+{
+    void *memory = mmap(NULL, RING_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, memory_fd, 0);
+
+    *plane = (struct plane){.bell = -1, .spin_ns = SPIN_MAX_NS};
+    if (memory == MAP_FAILED)
+        return failure_set(JITC_E_SYSTEM, "mapping the ring (%u bytes): %m", RING_BYTES);
+    /* A child that wrote there would speak for its parent. */
+    (void)madvise(memory, RING_BYTES, MADV_DONTFORK);
+    (void)close(memory_fd);
+    ring_attach(&plane->ring, memory);
+    plane->memory = memory;
+    plane->bell = bell;
+    return JITC_OK;
+}
+
+void plane_deinit(struct plane *plane, bool inherited)
+{
+    if (plane->memory == NULL)
+        return;
+    if (!inherited)
+        (void)munmap(plane->memory, RING_BYTES);
+    (void)close(plane->bell);
+    plane->memory = NULL;
+}
+
+/* ---- Answers --------------------------------------------------------------------------- */
+
+static void tell_sink(struct sink *sink, const struct result *result)
+{
+    if (sink->result != NULL) {
+        *sink->result = *result;
+        sink->result->field = "";
+    }
+    if (result->status == STATUS_OK || sink->status != JITC_OK)
+        return;
+    sink->status = (int)result->status;
+    (void)snprintf(sink->detail, sizeof sink->detail, "%s%s%s", result->field,
+                   result->field[0] == '\0' ? "" : ": ", result->text);
+}
+
+static void collect_one(struct plane *plane, uint64_t number)
+{
+    struct sink *sink = plane->put[number % RING_ENTRIES].sink;
+    struct result result;
+    char field[16];
+
+    if (sink != NULL && sink->result != NULL)
+        plane->wanted--;
+    if (!ring_result(&plane->ring, number, plane->put[number % RING_ENTRIES].operation, &result, field)) {
+        if (sink != NULL && sink->result != NULL)
+            *sink->result = result;
+        return;
+    }
+    if (result.status != STATUS_OK)
+        plane->refused++;
+    tell_sink(sink != NULL ? sink : &plane->unanswered, &result);
+}
+
+/* Takes the answers of all that is done. */
+static void collect(struct plane *plane, uint64_t head)
+{
+    /* Mostly there is nothing to be seen. */
+    if (plane->wanted > 0 || ring_refused(&plane->ring) != plane->refused) {
+        for (uint64_t number = plane->collected; number < head; number++)
+            collect_one(plane, number);
+    }
+    if (head > plane->collected)
+        plane->staged_done = plane->put[(head - 1) % RING_ENTRIES].staged;
+    plane->collected = head;
+}
+
+int plane_take_refusal(struct plane *plane)
+{
+    int status = plane->unanswered.status;
+
+    if (status == JITC_OK)
+        return JITC_OK;
+    plane->unanswered.status = JITC_OK;
+    return failure_set(status, "an earlier operation was refused: %s", plane->unanswered.detail);
+}
+
+/* ---- Putting ------------------------------------------------------------------------------ */
+
+void plane_publish(struct plane *plane)
+{
+    static const uint64_t once = 1;
+
+    if (plane->published == plane->tail)
+        return;
+    plane->published = plane->tail;
+    /* By syscall(): write() could be a place where the thread is cancelled. */
+    if (ring_publish(&plane->ring, plane->tail))
+        (void)syscall(SYS_write, plane->bell, &once, sizeof once);
+}
+
+void plane_publish_lazily(struct plane *plane)
+{
+    uint64_t gathered = plane->tail - plane->published;
+
+    if (gathered >= GATHER_ASLEEP || (gathered >= GATHER && !ring_is_asleep(&plane->ring)))
+        plane_publish(plane);
+}
+
+/* Where a run of so many bytes is staged next: it does not cross the end. */
+static uint64_t stage_at(const struct plane *plane, size_t bytes)
+{
+    uint64_t at = plane->staged % RING_STAGING_BYTES;
+
+    return at + bytes <= RING_STAGING_BYTES ? plane->staged : plane->staged + RING_STAGING_BYTES - at;
+}
+
+static bool has_room(const struct plane *plane, unsigned entries, size_t bytes)
+{
+    return plane->tail + entries - plane->collected <= RING_ENTRIES &&
+           (bytes == 0 || stage_at(plane, bytes) + bytes - plane->staged_done <= RING_STAGING_BYTES);
+}
+
+static int await(struct jitc_client *client, uint64_t number);
+
+int plane_reserve(struct jitc_client *client, unsigned entries, size_t bytes)
+{
+    struct plane *plane = &client->plane;
+
+    while (!has_room(plane, entries, bytes)) {
+        uint64_t head = ring_head(&plane->ring);
+
+        if (head != RING_ENDED && head > plane->collected) {
+            collect(plane, head);
+            continue;
+        }
+        plane_publish(plane);
+        head = plane->collected;
+        client_unlock(client);
+        (void)await(client, head); /* what it ran into, if it did, the client has noted */
+        client_relock(client);
+        if (client->is_lost)
+            return call_lost(client);
+    }
+    return JITC_OK;
+}
+
+uint64_t plane_put(struct jitc_client *client, const struct request *request, struct sink *sink)
+{
+    struct plane *plane = &client->plane;
+    uint64_t number = plane->tail++;
+    uint64_t at = plane->staged;
+    uint64_t patch[2] = {request->expected, request->desired};
+    const void *data = request->operation == OPERATION_PATCH ? (const void *)patch : request->data;
+    size_t bytes = request->operation == OPERATION_PATCH ? sizeof patch : request->data_bytes;
+
+    if (bytes > 0) {
+        at = stage_at(plane, bytes);
+        memcpy(plane->ring.staging + at % RING_STAGING_BYTES, data, bytes);
+        plane->staged = at + bytes;
+    }
+    plane->put[number % RING_ENTRIES].sink = sink;
+    plane->put[number % RING_ENTRIES].staged = plane->staged;
+    plane->put[number % RING_ENTRIES].operation = request->operation;
+    if (sink != NULL && sink->result != NULL)
+        plane->wanted++;
+    ring_encode(&plane->ring, number, request, at);
+    return number;
+}
+
+int plane_put_write(struct jitc_client *client, const struct request *request, struct sink *sink,
+                    uint64_t *number)
+{
+    struct request chunk = *request;
+    size_t left = request->data_bytes;
+
+    do {
+        int status;
+
+        chunk.data_bytes = left < PLANE_CHUNK_BYTES ? left : PLANE_CHUNK_BYTES;
+        status = plane_reserve(client, 1, chunk.data_bytes);
+        if (status != JITC_OK)
+            return status;
+        *number = plane_put(client, &chunk, sink);
+        chunk.at += chunk.data_bytes;
+        chunk.data += chunk.data_bytes;
+        left -= chunk.data_bytes;
+        /* The daemon copies this one while we stage the next. */
+        if (left > 0)
+            plane_publish(&client->plane);
+    } while (left > 0 && sink->status == JITC_OK);
+    return JITC_OK;
+}
+
+bool plane_take_back(struct plane *plane, uint64_t span)
+{
+    const struct ring_entry *entry = &plane->ring.entries[(plane->tail - 1) % RING_ENTRIES];
+
+    if (plane->tail == plane->published || entry->operation != OPERATION_CARVE || entry->span != span)
+        return false;
+    plane->tail--;
+    return true;
+}
+
+/* ---- Waiting -------------------------------------------------------------------------------- */
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* Looks at head for as long as that is worth it. False: the entry is not done yet. */
+static bool look(struct plane *plane, uint64_t number, int cpu)
+{
+    uint32_t spin_ns = atomic_load_explicit(&plane->spin_ns, memory_order_relaxed);
+    uint64_t began_ns = 0;
+
+    if (ring_head(&plane->ring) > number)
+        return true;
+    /* On our own processor the daemon can't run while we look. */
+    if (ring_daemon_was_on(&plane->ring, cpu))
+        return false;
+    for (unsigned looks = 1; ring_head(&plane->ring) <= number; looks++) {
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#endif
+        if (looks % LOOKS_PER_CLOCK != 0)
+            continue;
+        if (began_ns == 0)
+            began_ns = now_ns();
+        else if (now_ns() - began_ns > spin_ns)
+            return false;
+    }
+    if (began_ns != 0 && spin_ns < SPIN_MAX_NS)
+        atomic_store_explicit(&plane->spin_ns, spin_ns * 2, memory_order_relaxed);
+    return true;
+}
+
+/* Longer next time if that would have been enough, else shorter. */
+static void adapt(struct plane *plane, uint64_t slept_ns)
+{
+    uint32_t spin_ns = atomic_load_explicit(&plane->spin_ns, memory_order_relaxed);
+
+    if (slept_ns < SPIN_MAX_NS)
+        spin_ns = spin_ns < SPIN_MAX_NS ? spin_ns * 2 : spin_ns;
+    else
+        spin_ns = spin_ns > SPIN_MIN_NS ? spin_ns / 2 : spin_ns;
+    atomic_store_explicit(&plane->spin_ns, spin_ns, memory_order_relaxed);
+}
+
+static bool is_daemon_there(const struct jitc_client *client)
+{
+    struct pollfd socket = {.fd = client->socket, .events = POLLIN};
+    const struct timespec at_once = {0};
+
+    return syscall(SYS_ppoll, &socket, 1, &at_once, NULL, 0) == 0;
+}
+
+/* One waker is enough for all the threads that sleep at the same head. */
+static void wake_others(struct plane *plane, uint64_t head)
+{
+    if (atomic_load(&plane->sleepers) > 1 && atomic_exchange(&plane->woken_at, head) != head)
+        ring_wake_all(&plane->ring);
+}
+
+/* Sleeps until the entry is done. False: the daemon is gone, or *is_late. */
+static bool sleep_until(struct jitc_client *client, uint64_t number, bool *is_late)
+{
+    struct plane *plane = &client->plane;
+    uint64_t began_ns = now_ns();
+    uint64_t head = ring_head(&plane->ring);
+    bool is_there = true;
+
+    (void)atomic_fetch_add(&plane->sleepers, 1);
+    while (head <= number && is_there && !*is_late) {
+        bool timed_out = !ring_wait(&plane->ring, head, SLICE_MS);
+
+        head = ring_head(&plane->ring);
+        wake_others(plane, head);
+        if (timed_out) {
+            is_there = is_daemon_there(client);
+            *is_late = (now_ns() - began_ns) / 1000000 >= client->timeout_ms;
+        }
+    }
+    (void)atomic_fetch_sub(&plane->sleepers, 1);
+    adapt(plane, now_ns() - began_ns);
+    return head > number;
+}
+
+/* Waits for the entry to be done; on failure the client has noted why it is lost. */
+static int await(struct jitc_client *client, uint64_t number)
+{
+    struct plane *plane = &client->plane;
+    int cpu = sched_getcpu();
+    bool is_late = false;
+    bool is_done = look(plane, number, cpu);
+    int status;
+
+    if (!is_done) {
+        ring_note_client_cpu(&plane->ring, cpu);
+        is_done = sleep_until(client, number, &is_late);
+    }
+    if (is_done && ring_head(&plane->ring) != RING_ENDED)
+        return JITC_OK;
+    client_relock(client);
+    status = client->is_lost ? call_lost(client) : call_lose_session(client, is_late && !is_done);
+    client_unlock(client);
+    return status;
+}
+
+int plane_wait(struct jitc_client *client, uint64_t number)
+{
+    int status = await(client, number);
+    uint64_t head;
+
+    if (status != JITC_OK)
+        return status;
+    client_relock(client);
+    head = ring_head(&client->plane.ring);
+    if (client->is_lost || head == RING_ENDED)
+        status = client->is_lost ? call_lost(client) : call_lose_session(client, false);
+    else if (head > client->plane.collected)
+        collect(&client->plane, head);
+    client_unlock(client);
+    return status;
+}
+
+int plane_flush(struct jitc_client *client)
+{
+    uint64_t number;
+    int status = client_lock(client);
+
+    if (status != JITC_OK)
+        return status;
+    plane_publish(&client->plane);
+    number = client->plane.tail;
+    client_unlock(client);
+    return number == 0 ? JITC_OK : plane_wait(client, number - 1);
+}
+
+int plane_run(struct jitc_client *client, const struct request *request, struct result *result)
+{
+    struct sink sink = {.result = result};
+    uint64_t number = 0;
+    int status = client_lock(client);
+
+    if (status != JITC_OK)
+        return status;
+    status = plane_reserve(client, 1, request->operation == OPERATION_PATCH ? RING_PATCH_BYTES : request->data_bytes);
+    if (status == JITC_OK) {
+        number = plane_put(client, request, &sink);
+        plane_publish(&client->plane);
+    }
+    client_unlock(client);
+    if (status == JITC_OK)
+        status = plane_wait(client, number);
+    if (status == JITC_OK && sink.status != JITC_OK)
+        status = failure_set(sink.status, "%s", sink.detail);
+    return status;
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The client's end of the data plane (proto/ring.h): operations are put into the ring under the
+ * client's lock, which is never held while anybody waits for the daemon.
+ *
+ * Most operations are not waited for. What the daemon refuses of them goes to the sink that was
+ * named when they were put, or, without one, to `unanswered`, until somebody asks. A result
+ * is copied out of its slot before the slot can be used again, so whoever waits may be late.
+ */
+#ifndef CLIENT_PLANE_H
+#define CLIENT_PLANE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/request.h"
+#include "proto/result.h"
+#include "proto/ring.h"
+
+struct jitc_client;
+
+/* Data of one entry is at most this, so that the daemon copies the first part while the next is staged. */
+#define PLANE_CHUNK_BYTES (32u << 10)
+
+/* Who is told of an entry. Must live until the entry is done, or the connection lost. */
+struct sink {
+    struct result *result; /* gets the answer; NULL: only refusals are of interest */
+    int status;            /* of the first refusal; JITC_OK: there was none */
+    char detail[256];
+};
+
+struct plane {
+    struct ring ring;
+    void *memory; /* NULL: there is none, and the socket does everything */
+    int bell;
+
+    uint64_t tail;        /* the next entry to be put */
+    uint64_t published;   /* what the daemon knows of it */
+    uint64_t collected;   /* entries whose answers were taken */
+    uint64_t refused;     /* refusals among those */
+    uint64_t staged;      /* bytes staged so far, and what was skipped */
+    uint64_t staged_done; /* those that are free again */
+    unsigned wanted;      /* entries not collected whose sink wants a result */
+    struct {
+        struct sink *sink;
+        uint64_t staged;
+        enum operation operation;
+    } put[RING_ENTRIES];
+    struct sink unanswered;
+
+    _Atomic uint32_t sleepers; /* threads in ring_wait() */
+    _Atomic uint64_t woken_at; /* the head for which they were all woken last */
+    _Atomic uint32_t spin_ns;  /* for how long it is worth to look before sleeping */
+};
+
+/* Maps the ring; both descriptors stay the caller's on failure, which returns a status with its detail set. */
+int plane_init(struct plane *plane, int memory_fd, int bell);
+/* In a child (`inherited`) the mapping is not there. */
+void plane_deinit(struct plane *plane, bool inherited);
+
+/* ---- With the client's lock held ------------------------------------------------------- */
+
+/*
+ * Makes room for so many entries and one run of staged bytes. Waits, without the lock, until there is: what the
+ * lock guards may have changed. JITC_OK, or why the connection is lost.
+ */
+int plane_reserve(struct jitc_client *client, unsigned entries, size_t bytes);
+/* Puts an entry for which there is room; returns its number. The data is copied. `sink` may be NULL. */
+uint64_t plane_put(struct jitc_client *client, const struct request *request, struct sink *sink);
+/*
+ * The same for a write of any size, in chunks: reserves for each, so it may wait. The rest is left out once the sink
+ * was told of a refusal. *number is the last entry's. JITC_OK, or why the connection is lost.
+ */
+int plane_put_write(struct jitc_client *client, const struct request *request, struct sink *sink,
+                    uint64_t *number);
+/* Takes the last entry back if it is this carve and the daemon has not been told of it. */
+bool plane_take_back(struct plane *plane, uint64_t span);
+/* Tells the daemon of all that was put, and wakes it if it sleeps. */
+void plane_publish(struct plane *plane);
+/* The same for what nobody waits for: wakes it only where the ring fills up. */
+void plane_publish_lazily(struct plane *plane);
+/* JITC_OK, or what the unanswered operations ran into first, which is told once. */
+int plane_take_refusal(struct plane *plane);
+
+/* ---- Without it -------------------------------------------------------------------------- */
+
+/* Waits until entry `number`, which was published, is done and its sink was told. */
+int plane_wait(struct jitc_client *client, uint64_t number);
+/* Waits until all that was put is done. */
+int plane_flush(struct jitc_client *client);
+/* One operation, start to end. The status of *result, with its detail set. */
+int plane_run(struct jitc_client *client, const struct request *request, struct result *result);
+
+#endif

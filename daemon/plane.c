@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/plane.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "daemon/connection.h"
+#include "daemon/memfd.h"
+#include "daemon/poller.h"
+#include "daemon/server.h"
+
+/* What one plane is served in one go, so that the others are not kept waiting: entries, or bytes of code. */
+#define BATCH_ENTRIES 32u
+#define BATCH_BYTES (UINT64_C(128) << 10)
+/* An entry that moves as much is told at once, so that its staging can be used again meanwhile. */
+#define TELL_BYTES 4096u
+/* The least time, but none, for which it is worth to stay awake. */
+#define SPIN_MIN_NS UINT64_C(2000)
+#define LINE_BYTES 64u
+
+static int make_ring(struct plane *plane)
+{
+    int fd = memfd_new("jitbroker-ring");
+    void *memory;
+
+    if (fd < 0)
+        return fd;
+    plane->memory_fd = fd;
+    if (ftruncate(fd, RING_BYTES) != 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
+        return -errno;
+    memory = mmap(NULL, RING_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (memory == MAP_FAILED)
+        return -errno;
+    (void)madvise(memory, RING_BYTES, MADV_DONTDUMP);
+    plane->memory = memory;
+    ring_attach(&plane->ring, memory);
+    return 0;
+}
+
+static void release_all(struct plane *plane)
+{
+    if (plane->memory != NULL)
+        (void)munmap(plane->memory, RING_BYTES);
+    if (plane->memory_fd >= 0)
+        (void)close(plane->memory_fd);
+    if (plane->bell >= 0)
+        (void)close(plane->bell);
+    plane->memory = NULL;
+    plane->memory_fd = -1;
+    plane->bell = -1;
+}
+
+static void on_bell(uv_poll_t *handle, int status, int events);
+
+int plane_init(struct plane *plane, struct connection *connection)
+{
+    int error;
+
+    *plane = (struct plane){.connection = connection, .memory_fd = -1, .bell = -1};
+    plane->spin_ns = connection->server->poller.spin_max_ns;
+    error = make_ring(plane);
+    if (error == 0) {
+        plane->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        error = plane->bell < 0 ? -errno : uv_poll_init(&connection->server->loop, &plane->poll, plane->bell);
+    }
+    if (error != 0) {
+        release_all(plane);
+        return error;
+    }
+    plane->poll.data = plane;
+    (void)uv_poll_start(&plane->poll, UV_READABLE, on_bell);
+    (void)ring_sleep(&plane->ring, 0); /* nobody else has it yet */
+    return 0;
+}
+
+bool plane_is_there(const struct plane *plane)
+{
+    return plane->memory != NULL;
+}
+
+void plane_forget_memory_fd(struct plane *plane)
+{
+    if (plane->memory != NULL && plane->memory_fd >= 0)
+        (void)close(plane->memory_fd);
+    plane->memory_fd = -1;
+}
+
+void plane_end(struct plane *plane, uv_close_cb closed)
+{
+    poller_remove(&plane->connection->server->poller, plane);
+    ring_end(&plane->ring);
+    uv_close((uv_handle_t *)&plane->poll, closed);
+    release_all(plane);
+}
+
+/* ---- Awake and asleep ------------------------------------------------------------------- */
+
+static void wake(struct plane *plane)
+{
+    if (plane->is_paused || plane->next != NULL)
+        return;
+    ring_stay_awake(&plane->ring);
+    poller_add(&plane->connection->server->poller, plane);
+}
+
+/* By how it went last time, guesses how long it is worth to wait for the client's next entry. */
+static void adapt(struct plane *plane)
+{
+    uint64_t spin_max_ns = plane->connection->server->poller.spin_max_ns;
+
+    if (uv_hrtime() - plane->slept_at_ns >= spin_max_ns) {
+        plane->spin_ns = plane->spin_ns / 2 < SPIN_MIN_NS ? 0 : plane->spin_ns / 2;
+        return;
+    }
+    plane->spin_ns = plane->spin_ns == 0 ? SPIN_MIN_NS : plane->spin_ns * 2;
+    if (plane->spin_ns > spin_max_ns)
+        plane->spin_ns = spin_max_ns;
+}
+
+static void on_bell(uv_poll_t *handle, int status, int events)
+{
+    struct plane *plane = handle->data;
+    uint64_t rings;
+
+    (void)status, (void)events;
+    (void)!read(plane->bell, &rings, sizeof rings);
+    if (plane->next == NULL)
+        adapt(plane);
+    wake(plane);
+}
+
+void plane_sleep(struct plane *plane, uint64_t now_ns)
+{
+    if (!ring_sleep(&plane->ring, plane->head))
+        return;
+    plane->slept_at_ns = now_ns;
+    poller_remove(&plane->connection->server->poller, plane);
+}
+
+void plane_pause(struct plane *plane)
+{
+    if (plane->memory == NULL)
+        return;
+    plane->is_paused = true;
+    poller_remove(&plane->connection->server->poller, plane);
+}
+
+void plane_resume(struct plane *plane)
+{
+    if (!plane->is_paused)
+        return;
+    plane->is_paused = false;
+    wake(plane);
+}
+
+/* ---- Serving ------------------------------------------------------------------------------- */
+
+/* Tells the client how far we are. */
+static void tell(struct plane *plane)
+{
+    if (!ring_complete(&plane->ring, plane->head, plane->refused))
+        return;
+    ring_wake(&plane->ring);
+    /* It can't run as long as we look at its ring where it was. */
+    if (ring_client_was_on(&plane->ring, sched_getcpu()))
+        plane->idle_since_ns = 1;
+}
+
+/* False: the entry is nonsense. */
+static bool serve_entry(struct plane *plane, uint64_t *bytes)
+{
+    struct request request;
+    struct result result;
+
+    if (!ring_decode(&plane->ring, plane->head, &request))
+        return false;
+    if (connection_run(plane->connection, &request, &result) != STATUS_OK)
+        plane->refused++;
+    if (result.status != STATUS_OK || result.has_span || result.has_usage ||
+        request.operation == OPERATION_PATCH)
+        ring_answer(&plane->ring, plane->head, &result);
+    plane->head++;
+    *bytes += request.data_bytes;
+    return true;
+}
+
+static void end(struct plane *plane, const char *what)
+{
+    char reason[96];
+
+    (void)snprintf(reason, sizeof reason, "ring: entry %" PRIu64 " %s", plane->head, what);
+    connection_end(plane->connection, STATUS_MALFORMED, reason);
+}
+
+bool plane_serve(struct plane *plane)
+{
+    uint64_t pending = ring_pending(&plane->ring, plane->head);
+    uint64_t end_at = plane->head + (pending < BATCH_ENTRIES ? pending : BATCH_ENTRIES);
+    uint64_t began_at = plane->head;
+    uint64_t told_bytes = 0;
+    uint64_t bytes = 0;
+
+    if (pending == 0)
+        return false;
+    if (pending > RING_ENTRIES) {
+        end(plane, "and those after it: tail is not within the ring's length of head");
+        return true;
+    }
+    plane->idle_since_ns = 0;
+    ring_note_daemon_cpu(&plane->ring, sched_getcpu());
+    while (plane->head < end_at && bytes < BATCH_BYTES) {
+        if (!serve_entry(plane, &bytes)) {
+            end(plane, "makes no sense");
+            return true;
+        }
+        if (bytes - told_bytes >= TELL_BYTES) {
+            tell(plane);
+            told_bytes = bytes;
+        }
+    }
+    tell(plane);
+    connection_pace(plane->connection, (size_t)(plane->head - began_at));
+    return true;
+}

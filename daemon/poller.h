@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Looks at the rings of all planes that are awake, for as long as that is worth it.
+ *
+ * To be woken costs more than to look for a while, so a plane stays awake for spin_ns
+ * after its last entry: at most the configured `spin_us`, less where the client's recent
+ * pauses were longer than that (as KVM's halt polling does), and not at all where the
+ * client waits for the very processor that we are on.
+ *
+ * Between two turns of the loop there are at most POLLER_TURN_NS of it, so that
+ * sockets are served as well. Time is shared by user: in one sweep over all rings a user
+ * gets POLLER_SLICE_NS, whatever the number of its sessions, and at least a batch of one of them;
+ * the next sweep goes on with the one after.
+ */
+#ifndef DAEMON_POLLER_H
+#define DAEMON_POLLER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#define POLLER_TURN_NS UINT64_C(20000)
+#define POLLER_SLICE_NS UINT64_C(50000)
+
+struct account;
+struct plane;
+
+struct poller {
+    uv_idle_t idle;
+    struct account *accounts; /* those that have a plane awake */
+    uint64_t spin_max_ns;
+};
+
+void poller_init(struct poller *poller, uv_loop_t *loop, uint64_t spin_max_ns);
+void poller_deinit(struct poller *poller);
+
+void poller_add(struct poller *poller, struct plane *plane);
+/* Allowed also for one that is not there. */
+void poller_remove(struct poller *poller, struct plane *plane);
+
+#endif
