@@ -26,7 +26,7 @@ static const struct source {
     [BASELINE_ASMJIT] = {NULL, "peer.asmjit", false},
 };
 
-static bool measure(struct bench *bench, enum baseline which, struct sample *sample)
+bool baseline_measure(const struct bench *bench, enum baseline which, struct sample *sample)
 {
     const struct source *source = &sources[which];
     struct allocator allocator;
@@ -48,7 +48,7 @@ static bool measure(struct bench *bench, enum baseline which, struct sample *sam
 const struct sample *baseline_get(struct bench *bench, enum baseline which)
 {
     if (!bench->has_baseline[which])
-        bench->has_baseline[which] = measure(bench, which, &bench->baselines[which]);
+        bench->has_baseline[which] = baseline_measure(bench, which, &bench->baselines[which]);
     return bench->has_baseline[which] ? &bench->baselines[which] : NULL;
 }
 
@@ -102,7 +102,7 @@ void baseline_report_drift(struct bench *bench)
         struct sample again;
         double drift;
 
-        if (first == NULL || !measure(bench, drifts[i].which, &again)) {
+        if (first == NULL || !baseline_measure(bench, drifts[i].which, &again)) {
             report_absent(&bench->report, drifts[i].row, 0, baseline_why_not(drifts[i].which));
             continue;
         }

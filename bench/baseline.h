@@ -5,9 +5,11 @@
 
 #include "bench.h"
 
-/* NULL where it can't be had here. Leaves the caller pinned anywhere. */
+/* Measured anew; false where it can't be had here. The caller ends up on the clients' processor. */
+bool baseline_measure(const struct bench *bench, enum baseline which, struct sample *sample);
+/* NULL where it can't be had. */
 const struct sample *baseline_get(struct bench *bench, enum baseline which);
-/* Why it can't. */
+/* Why it can't be had. */
 const char *baseline_why_not(enum baseline which);
 
 void baseline_report_floors(struct bench *bench);

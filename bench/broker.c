@@ -18,6 +18,7 @@
 #define START_TRIES 2000 /* of 5 ms */
 #define STOP_TRIES 400   /* the same */
 #define TRY_US 5000
+#define FOLDER "/jitbench-XXXXXX"
 
 /* Room for 1,000,000 live spans, for a crowd, and for direct writing; everything else is the default. */
 static const char sections[][2][128] = {
@@ -139,13 +140,24 @@ static void show_log(const struct broker *broker)
         (void)fclose(file);
 }
 
+/* In $TMPDIR, if a socket's path fits there. */
+static void choose_folder(struct broker *broker)
+{
+    const char *parent = getenv("TMPDIR");
+
+    if (parent == NULL || parent[0] != '/' || strlen(parent) + sizeof FOLDER > sizeof broker->folder)
+        parent = "/tmp";
+    (void)snprintf(broker->folder, sizeof broker->folder, "%s" FOLDER, parent);
+}
+
 void broker_start(struct broker *broker, const struct bench *bench, enum side side)
 {
     const char *program = getenv("JITBROKER_DAEMON");
 
     if (program == NULL || program[0] == '\0')
         program = JITBROKERD_PATH;
-    *broker = (struct broker){.folder = "/tmp/jitbench-XXXXXX"};
+    *broker = (struct broker){.pid = 0};
+    choose_folder(broker);
     if (mkdtemp(broker->folder) == NULL)
         die(broker->folder);
     (void)snprintf(broker->socket, sizeof broker->socket, "%s/socket", broker->folder);

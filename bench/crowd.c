@@ -154,17 +154,17 @@ static struct rates measure(const struct bench *bench, const struct broker *brok
 void crowd_report(struct bench *bench)
 {
     struct broker broker;
-    struct rates one;
     struct rates all;
+    double one;
 
     report_heading(&bench->report, "A crowd: 64 clients on one processor, write-through");
     broker_start(&broker, bench, SIDE_SERVER);
-    one = measure(bench, &broker, 1);
+    one = measure(bench, &broker, 1).total;
     all = measure(bench, &broker, CLIENTS);
+    one = (one + measure(bench, &broker, 1).total) / 2; /* before and after: the machine drifts */
     broker_stop(&broker);
-    report_figure(&bench->report, &(struct figure){.row = "crowd.one", .value = one.total});
-    report_figure(&bench->report,
-                  &(struct figure){.row = "crowd.total", .value = all.total, .against = one.total});
+    report_figure(&bench->report, &(struct figure){.row = "crowd.one", .value = one});
+    report_figure(&bench->report, &(struct figure){.row = "crowd.total", .value = all.total, .against = one});
     report_figure(
         &bench->report,
         &(struct figure){.row = "crowd.slowest", .value = all.slowest, .against = all.total / CLIENTS});

@@ -1,34 +1,36 @@
 /* SPDX-License-Identifier: MIT */
 #include "direct.h"
 
-#include "baseline.h"
 #include "broker.h"
 #include "ours.h"
+#include "pair.h"
 
-static void report(struct bench *bench, const char *row, const struct allocator *allocator)
+static struct sample measure(const struct bench *bench, void *user)
 {
-    const struct sample *against = baseline_get(bench, BASELINE_ASMJIT);
-    struct sample sample;
+    return allocator_cycle(user, bench->options.bytes, &bench->effort, BATCH_STEPS);
+}
 
-    cpus_pin(&bench->cpus, SIDE_CLIENT);
-    sample = allocator_cycle(allocator, bench->options.bytes, &bench->effort, BATCH_STEPS);
-    report_compared(&bench->report, row, &sample, against, baseline_why_not(BASELINE_ASMJIT));
+static void report(struct bench *bench, const char *row, struct allocator allocator)
+{
+    struct pair pair;
+
+    if (!report_wants(&bench->report, row))
+        return;
+    pair = pair_take(bench, measure, &allocator, BASELINE_ASMJIT);
+    pair_report(bench, row, &pair, BASELINE_ASMJIT);
 }
 
 void direct_report(struct bench *bench)
 {
-    struct allocator by_store;
-    struct allocator by_write;
     struct broker broker;
     jitc_client *client;
 
-    report_heading(&bench->report, "Ours, direct: the client stores through a second mapping");
+    report_heading(&bench->report, "Ours, direct: the client stores by a second mapping");
     broker_start(&broker, bench, SIDE_SERVER);
+    cpus_pin(&bench->cpus, SIDE_CLIENT);
     client = broker_connect(&broker, JITC_WRITE_DIRECT, 0);
-    by_store = ours_by_store(client);
-    by_write = ours_by_write(client);
-    report(bench, "direct.cycle", &by_store);
-    report(bench, "direct.cycle-write", &by_write);
+    report(bench, "direct.cycle", ours_by_store(client));
+    report(bench, "direct.cycle-write", ours_by_write(client));
     (void)jitc_close(client);
     broker_stop(&broker);
 }

@@ -7,121 +7,77 @@
 
 #include "baseline.h"
 #include "broker.h"
-#include "floors.h"
 #include "ours.h"
+#include "pair.h"
 #include "trouble.h"
 
 #define SCOPE_SPANS 64u
 #define LARGE_ARENA_BYTES (UINT64_C(128) << 20)
-#define PAIRS 5u
 #define CONNECT_GAP_US 200.0
 #define FIRST_CALLS_MAX 500u
 
 /* ---- One function ------------------------------------------------------------------------ */
 
-static void report_against(struct bench *bench, const char *row, const struct sample *sample,
-                           enum baseline which)
+static struct sample measure_awake(const struct bench *bench, void *user)
 {
-    report_compared(&bench->report, row, sample, baseline_get(bench, which), baseline_why_not(which));
+    const struct allocator allocator = ours_by_write(user);
+
+    return allocator_cycle(&allocator, bench->options.bytes, &bench->effort, BATCH_STEPS);
 }
 
-/* One measured right after the other. */
-struct pair {
-    struct sample ours;
-    struct sample floor;
-    double ratio;
-};
-
-static int compare_pairs(const void *a, const void *b)
+static struct sample measure_asleep(const struct bench *bench, void *user)
 {
-    double left = ((const struct pair *)a)->ratio;
-    double right = ((const struct pair *)b)->ratio;
+    const struct allocator allocator = ours_by_write(user);
 
-    return (left > right) - (left < right);
+    return allocator_cycle_paused(&allocator, bench->options.bytes, &bench->slow_effort);
 }
 
-/*
- * What an exchange between two processors costs can change from one moment to the next, where
- * they are virtual: they share a core, or they don't. So the floor is taken again beside each
- * of several measurements, and the pair whose ratio is the median counts.
- */
-static struct pair measure_pairs(struct bench *bench, const struct allocator *allocator)
+/* By a client of a daemon of its own. */
+static struct pair take_pair(struct bench *bench, enum side daemon_side, pair_measure measure,
+                             enum baseline against)
 {
-    struct effort all = bench->effort;
-    struct pair pairs[PAIRS];
-
-    bench->effort.rounds = all.rounds / PAIRS;
-    bench->effort.seconds = all.seconds / PAIRS;
-    for (unsigned i = 0; i < PAIRS; i++) {
-        struct pair *pair = &pairs[i];
-
-        *pair = (struct pair){.ratio = 0};
-        pair->ours = allocator_cycle(allocator, bench->options.bytes, &bench->effort, BATCH_STEPS);
-        if (!bench->cpus.two)
-            continue;
-        pair->floor = floor_polled(bench);
-        pair->ratio = pair->ours.p50_us / pair->floor.p50_us;
-    }
-    bench->effort = all;
-    qsort(pairs, PAIRS, sizeof pairs[0], compare_pairs);
-    return pairs[PAIRS / 2];
-}
-
-static void report_awake(struct bench *bench)
-{
-    const char *why_not = bench->cpus.two ? NULL : baseline_why_not(BASELINE_POLLED);
-    struct figure p99 = {.row = "through.cycle-p99", .note = why_not};
-    struct allocator allocator;
     struct broker broker;
     jitc_client *client;
     struct pair pair;
 
-    broker_start(&broker, bench, SIDE_SERVER);
+    broker_start(&broker, bench, daemon_side);
     cpus_pin(&bench->cpus, SIDE_CLIENT);
     client = broker_connect(&broker, JITC_WRITE_THROUGH, 0);
-    allocator = ours_by_write(client);
-    pair = measure_pairs(bench, &allocator);
+    pair = pair_take(bench, measure, client, against);
     (void)jitc_close(client);
     broker_stop(&broker);
-    p99.value = pair.ours.p99_us;
-    p99.against = pair.floor.p50_us;
-    report_compared(&bench->report, "through.cycle", &pair.ours, bench->cpus.two ? &pair.floor : NULL,
-                    why_not);
-    report_figure(&bench->report, &p99);
-    report_against(bench, "through.cycle-mprotect", &pair.ours, BASELINE_MPROTECT);
+    return pair;
 }
 
-static struct sample measure_cycle(const struct bench *bench, enum side side, bool asleep)
+static void report_awake(struct bench *bench)
 {
-    struct allocator allocator;
-    struct sample sample;
-    struct broker broker;
-    jitc_client *client;
+    struct pair pair = take_pair(bench, SIDE_SERVER, measure_awake, BASELINE_POLLED);
+    const struct sample *mprotect_cycle = baseline_get(bench, BASELINE_MPROTECT);
+    const struct figure p99 = {
+        .row = "through.cycle-p99",
+        .value = pair.ours.p99_us,
+        .against = pair.theirs.p50_us,
+        .note = pair.ratio > 0 ? NULL : baseline_why_not(BASELINE_POLLED),
+    };
 
-    broker_start(&broker, bench, side);
-    cpus_pin(&bench->cpus, SIDE_CLIENT);
-    client = broker_connect(&broker, JITC_WRITE_THROUGH, 0);
-    allocator = ours_by_write(client);
-    sample = asleep ? allocator_cycle_paused(&allocator, bench->options.bytes, &bench->slow_effort)
-                    : allocator_cycle(&allocator, bench->options.bytes, &bench->effort, BATCH_STEPS);
-    (void)jitc_close(client);
-    broker_stop(&broker);
-    return sample;
+    pair_report(bench, "through.cycle", &pair, BASELINE_POLLED);
+    report_figure(&bench->report, &p99);
+    report_compared(&bench->report, "through.cycle-mprotect", &pair.ours, mprotect_cycle, NULL);
 }
 
 static void report_cycles(struct bench *bench)
 {
-    struct sample sample;
+    struct pair pair;
 
     if (report_wants(&bench->report, "through.cycle"))
         report_awake(bench);
     if (report_wants(&bench->report, "through.asleep")) {
-        sample = measure_cycle(bench, SIDE_SERVER, true);
-        report_against(bench, "through.asleep", &sample, BASELINE_SOCKET_PAUSED);
+        pair = take_pair(bench, SIDE_SERVER, measure_asleep, BASELINE_SOCKET_PAUSED);
+        pair_report(bench, "through.asleep", &pair, BASELINE_SOCKET_PAUSED);
     }
     if (report_wants(&bench->report, "through.one-cpu")) {
-        sample = measure_cycle(bench, SIDE_CLIENT, false);
-        report_against(bench, "through.one-cpu", &sample, BASELINE_SOCKET_ONE_CPU);
+        pair = take_pair(bench, SIDE_CLIENT, measure_awake, BASELINE_SOCKET_ONE_CPU);
+        pair_report(bench, "through.one-cpu", &pair, BASELINE_SOCKET_ONE_CPU);
     }
 }
 
@@ -267,11 +223,13 @@ static void report_large(struct bench *bench, const struct broker *broker, const
 /* A function that returns FIRST_VALUE. */
 #define FIRST_VALUE 42u
 #if defined(__x86_64__) || defined(__i386__)
+#define HAS_FIRST_CODE true
 static const uint8_t first_code[] = {0xB8, FIRST_VALUE, 0, 0, 0, 0xC3}; /* mov eax, 42; ret */
 #elif defined(__aarch64__)
+#define HAS_FIRST_CODE true
 static const uint32_t first_code[] = {0x52800000u | FIRST_VALUE << 5, 0xD65F03C0u}; /* mov w0, 42; ret */
 #else
-#define NO_FIRST_CODE
+#define HAS_FIRST_CODE false
 static const uint8_t first_code[1];
 #endif
 
@@ -299,25 +257,33 @@ static double time_first_call(const struct broker *broker)
     return ended - began;
 }
 
-static void report_first_call(struct bench *bench, const struct broker *broker)
+static struct sample measure_first_call(const struct bench *bench, void *user)
 {
     double end = clock_us() + bench->effort.seconds * 1e6;
     double times[FIRST_CALLS_MAX];
-    struct sample sample;
     size_t count = 0;
 
-#ifdef NO_FIRST_CODE
-    report_absent(&bench->report, "through.first-call", 0, "no machine code for this architecture");
-    return;
-#endif
-    (void)time_first_call(broker);
+    (void)time_first_call(user);
     while (count < FIRST_CALLS_MAX && (count == 0 || clock_us() < end)) {
         /* So that the end of the last session is over; without sleeping, which the floor does not. */
         spin_us(CONNECT_GAP_US);
-        times[count++] = time_first_call(broker);
+        times[count++] = time_first_call(user);
     }
-    sample = sample_of(times, count);
-    report_against(bench, "through.first-call", &sample, BASELINE_SOCKET);
+    return sample_of(times, count);
+}
+
+static void report_first_call(struct bench *bench, struct broker *broker)
+{
+    struct pair pair;
+
+    if (!report_wants(&bench->report, "through.first-call"))
+        return;
+    if (!HAS_FIRST_CODE) {
+        report_absent(&bench->report, "through.first-call", 0, "no machine code for this architecture");
+        return;
+    }
+    pair = pair_take(bench, measure_first_call, broker, BASELINE_SOCKET);
+    pair_report(bench, "through.first-call", &pair, BASELINE_SOCKET);
 }
 
 void through_report(struct bench *bench)
@@ -332,7 +298,6 @@ void through_report(struct bench *bench)
         report_scope(bench, &broker);
     report_large(bench, &broker, "through.write-1m", (size_t)1 << 20);
     report_large(bench, &broker, "through.write-16m", (size_t)16 << 20);
-    if (report_wants(&bench->report, "through.first-call"))
-        report_first_call(bench, &broker);
+    report_first_call(bench, &broker);
     broker_stop(&broker);
 }
