@@ -81,7 +81,7 @@ static void write_config(const struct broker *broker, const struct options *opti
 
         (void)fprintf(file, "%s\n", sections[i][0]);
         /* Ours, but for keys that were given. */
-        (void)strcpy(lines, sections[i][1]);
+        memcpy(lines, sections[i][1], sizeof lines);
         for (char *line = strtok(lines, "\n"); line != NULL; line = strtok(NULL, "\n")) {
             size_t key = strcspn(line, "=") + 1;
             bool given = false;

@@ -47,11 +47,11 @@ static void stop_server(pid_t pid)
 /* Request and answer count up, each on a cache line of its own; the function lies beside them. */
 struct mailbox {
     alignas(CACHE_LINE_BYTES) _Atomic uint32_t request;
+    size_t bytes; /* of a function; does not change */
     alignas(CACHE_LINE_BYTES) _Atomic uint32_t answer;
     alignas(CACHE_LINE_BYTES) uint8_t staging[FUNCTION_MAX_BYTES];
     uint8_t code[FUNCTION_MAX_BYTES]; /* the server's copy */
     uint8_t source[FUNCTION_MAX_BYTES];
-    size_t bytes;
 };
 
 static inline void relax(void)

@@ -55,9 +55,10 @@ set title 'Release one span at random, allocate 8 to 1031 bytes, write up to 256
 set xlabel 'live spans'
 set ylabel 'microseconds a step (median)'
 set logscale xy
+set autoscale xfix
 set format x '10^{%L}'
 set grid xtics ytics lc rgb '#dddddd'
-set key top left
+set key below Left reverse
 plot $plots
 END
 cp "$work/svg" "$svg"

@@ -23,6 +23,15 @@ diff "$work/expected" "$work/printed" || fail "< is listed and was not printed, 
 grep -q '"row":"churn.through","live":1000,.*"value":[0-9]' "$work/json" || fail "no churn was measured"
 [ "$(grep -cv '^{.*}$' "$work/json")" -eq 0 ] || fail "a line is no object"
 
+# The plot, or what is missing for it.
+plot=$(dirname "$0")/plot.sh
+if command -v gnuplot >/dev/null; then
+    "$plot" "$work/json" "$work/svg" >/dev/null 2>&1 || fail "plot.sh: status $?"
+    grep -q '</svg>' "$work/svg" || fail "plot.sh draws no SVG"
+else
+    "$plot" "$work/json" "$work/svg" 2>&1 | grep -q 'apt-get install gnuplot' || fail "plot.sh says nothing"
+fi
+
 # For people, on one processor.
 "$jitbench" --quick --rounds=100 --one-cpu --only=through.cycle >"$work/text" || fail "--one-cpu: status $?"
 grep -q 'polling needs two processors' "$work/text" || fail "--one-cpu does not say what can't be had"
