@@ -322,6 +322,7 @@ START_TEST(released_memory_traps)
 {
     open_session((enum attacker)_i);
     assert_ok(jitc_release(client, span.rx));
+    assert_ok(jitc_flush(client));
     for (size_t i = 0; i < sizeof content; i += 64)
         ck_assert_int_eq(attempt(run, (uint8_t *)span.rx + i), -SIGTRAP);
     assert_ok(jitc_alloc(client, &span, sizeof content)); /* handed out again, and still nobody's code */
@@ -337,6 +338,7 @@ START_TEST(what_was_shrunk_off_or_reset_traps)
     open_session((enum attacker)_i);
     tail = (const uint8_t *)span.rx + 64;
     assert_ok(jitc_shrink(client, &span, 64));
+    assert_ok(jitc_flush(client));
     ck_assert_int_eq(attempt(run, tail), -SIGTRAP);
     assert_ok(jitc_reset(client, JITC_RESET_SOFT));
     ck_assert_int_eq(attempt(run, span.rx), -SIGTRAP);

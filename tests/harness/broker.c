@@ -88,6 +88,7 @@ static void run_daemon(const struct broker *broker)
 void broker_start_as(struct broker *broker, uid_t uid, const char *config)
 {
     const char *program = getenv("JITBROKER_DAEMON");
+    const char *ring = getenv("JITBROKER_TEST_RING");
     FILE *file;
 
     ck_assert_msg(program != NULL, "JITBROKER_DAEMON must name the daemon; ctest sets it");
@@ -103,6 +104,8 @@ void broker_start_as(struct broker *broker, uid_t uid, const char *config)
     file = fopen(broker->config, "we");
     ck_assert_ptr_nonnull(file);
     (void)fputs(config != NULL ? config : "", file);
+    if (ring != NULL)
+        (void)fprintf(file, "[class default]\nring=%s\n", ring);
     (void)fclose(file);
     if (are_we_root())
         ck_assert_int_eq(chown(broker->folder, uid, uid), 0);

@@ -108,9 +108,11 @@ START_TEST(fresh_and_released_memory_is_trap_fill)
     assert_ok(jitc_write(client, &span, 0, bytes, sizeof bytes, JITC_WRITE_DEFAULT));
     ck_assert_mem_eq(span.rx, bytes, sizeof bytes);
     assert_ok(jitc_shrink(client, &span, 64));
+    assert_ok(jitc_flush(client));
     ck_assert_mem_eq((uint8_t *)span.rx + 64, trap, 192);
     ck_assert_mem_eq(span.rx, bytes, 64);
     assert_ok(jitc_release(client, span.rx));
+    assert_ok(jitc_flush(client));
     ck_assert_mem_eq(span.rx, trap, sizeof trap);
 }
 END_TEST

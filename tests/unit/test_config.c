@@ -52,6 +52,7 @@ START_TEST(counts_take_their_bounds_and_nothing_beyond)
     } keys[] = {
         {"daemon", "sessions_max", offsetof(struct config, sessions_max), 1, 100000},
         {"daemon", "hello_timeout_ms", offsetof(struct config, hello_timeout_ms), 1, 600000},
+        {"daemon", "spin_us", offsetof(struct config, spin_us), 0, 10000},
         {"class default", "session_max", offsetof(struct config, session_max), 1, 100000},
         {"class default", "span_max", offsetof(struct config, span_max), 1, UINT32_MAX},
         {"class default", "rate", offsetof(struct config, rate), 0, UINT32_MAX},
@@ -272,8 +273,9 @@ END_TEST
 
 START_TEST(the_shipped_file_documents_the_true_defaults_of_every_key)
 {
-    const char *const keys[] = {"sessions_max", "hello_timeout_ms", "uid",         "write",    "arena",
-                                "arena_max",    "bytes_max",        "session_max", "span_max", "rate"};
+    const char *const keys[] = {"sessions_max", "hello_timeout_ms", "spin_us",     "uid",
+                                "write",        "arena",            "arena_max",   "bytes_max",
+                                "session_max",  "span_max",         "ring",        "rate"};
     bool seen[sizeof keys / sizeof keys[0]] = {false};
     char text[8192] = "";
     char line[512];
