@@ -155,6 +155,16 @@ static bool read_write(struct reader *reader, const struct key *key, const char 
     return true;
 }
 
+static bool read_yes_no(struct reader *reader, const struct key *key, const char *value)
+{
+    bool yes = strcmp(value, "yes") == 0;
+
+    if (!yes && strcmp(value, "no") != 0)
+        return mistake(reader, "%s=%s: it is yes or no", key->name, value);
+    *(bool *)(void *)((char *)reader->config + key->offset) = yes;
+    return true;
+}
+
 static bool read_uids(struct reader *reader, const struct key *key, const char *value)
 {
     struct config *config = reader->config;
@@ -203,6 +213,7 @@ static const struct key keys[] = {
     KEY_OF("class default", "session_max", read_count, session_max, 1, 100000),
     KEY_OF("class default", "span_max", read_count, span_max, 1, UINT32_MAX),
     KEY_OF("class default", "rate", read_count, rate, 0, UINT32_MAX),
+    KEY_OF("class default", "huge_pages", read_yes_no, huge_pages, 0, 0),
 };
 
 /* ---- The file ------------------------------------------------------------------------- */
