@@ -217,6 +217,7 @@ void codec_result(const struct reply_record *record, size_t index, struct result
             .reserved_bytes = from->usage->reserved_bytes,
             .overhead_bytes = from->usage->overhead_bytes,
             .reserved_peak_bytes = from->usage->reserved_peak_bytes,
+            .huge_bytes = from->usage->huge_bytes,
         };
     }
 }
@@ -424,6 +425,7 @@ bool codec_put_result(struct buffer *out, const struct result *result)
         usage.reserved_bytes = result->usage.reserved_bytes;
         usage.overhead_bytes = result->usage.overhead_bytes;
         usage.reserved_peak_bytes = result->usage.reserved_peak_bytes;
+        usage.huge_bytes = result->usage.huge_bytes;
         part.usage = &usage;
     }
     message.n_results = 1;

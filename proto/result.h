@@ -16,6 +16,7 @@ struct usage {
     uint64_t reserved_bytes;
     uint64_t overhead_bytes;
     uint64_t reserved_peak_bytes;
+    uint64_t huge_bytes;
 };
 
 struct result {
