@@ -161,7 +161,8 @@ static int handshake(struct jitc_client *client, const jitc_options *options)
     if (status == JITC_OK)
         status = arena_map_init(&client->map, record.fds[0], record.fds_count == 2 ? record.fds[1] : -1,
                                 (size_t)reply.welcome.arena_bytes, options->near_to,
-                                (options->flags & JITC_NEAR_REQUIRED) != 0);
+                                (options->flags & JITC_NEAR_REQUIRED) != 0,
+                                (reply.welcome.features & FEATURE_LARGE_PAGES) != 0);
     for (unsigned i = status == JITC_OK ? 1 : 0; i < record.fds_count; i++)
         (void)close(record.fds[i]); /* the first one is the map's now */
     if (status == JITC_OK)

@@ -355,9 +355,11 @@ typedef struct jitc_stats {
     uint64_t reserved_bytes;   /* memory the arena has from the system */
     uint64_t overhead_bytes;   /* the daemon's bookkeeping for this session, at most */
     uint64_t reserved_peak_bytes;
+    uint64_t huge_bytes; /* memory of the arena that huge pages back */
 } jitc_stats;
 
-/* Set stats->struct_size first: INVALID if it is less than sizeof was in 0.1.0. */
+/* Set stats->struct_size first: INVALID if it is less than sizeof was in 0.1.0. What lies beyond it is not
+ * written. */
 JITC_API int jitc_statistics(jitc_client *client, jitc_stats *stats);
 
 /* ---- Locking the process down -------------------------------------------- */
