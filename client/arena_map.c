@@ -22,6 +22,7 @@
 /* Left free behind the heap, so that it can grow. */
 #define HEAP_ROOM (UINT64_C(64) << 20)
 #define NEAR_TRIES 4
+#define HUGE_PAGE_BYTES (UINT64_C(2) << 20)
 
 /* ---- All maps of the process --------------------------------------------------------- */
 
@@ -103,23 +104,23 @@ static bool is_within_reach(uint64_t start, uint64_t bytes, uint64_t near)
 }
 
 /* The start in the free range [low, high) closest to `near`, or 0. */
-static uint64_t place_in(uint64_t low, uint64_t high, uint64_t bytes, uint64_t near)
+static uint64_t place_in(uint64_t low, uint64_t high, uint64_t bytes, uint64_t near, uint64_t alignment)
 {
     uint64_t start = near;
 
-    low = (low + NEAR_ALIGNMENT - 1) & ~(NEAR_ALIGNMENT - 1);
+    low = (low + alignment - 1) & ~(alignment - 1);
     if (high < low || high - low < bytes)
         return 0;
     if (start > high - bytes)
         start = high - bytes;
-    start &= ~(NEAR_ALIGNMENT - 1);
+    start &= ~(alignment - 1);
     if (start < low)
         start = low;
     return is_within_reach(start, bytes, near) ? start : 0;
 }
 
 /* An address, free a moment ago, from where `bytes` are all within reach of `near`; 0: there is none. */
-static uint64_t find_near(uint64_t bytes, uint64_t near)
+static uint64_t find_near(uint64_t bytes, uint64_t near, uint64_t alignment)
 {
     FILE *file = fopen("/proc/self/maps", "re");
     uint64_t best = 0;
@@ -136,7 +137,7 @@ static uint64_t find_near(uint64_t bytes, uint64_t near)
 
         if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %*s %*s %*s %7s", &from, &to, name) < 2)
             continue; /* the rest of a long line */
-        start = place_in(end, from, bytes, near);
+        start = place_in(end, from, bytes, near, alignment);
         if (start != 0 && (best == 0 || distance(start, near) < distance(best, near)))
             best = start;
         end = to;
@@ -147,13 +148,44 @@ static uint64_t find_near(uint64_t bytes, uint64_t near)
     return best;
 }
 
-static void *map_rx(int fd, size_t bytes, const void *near_to)
+/* At a multiple of HUGE_PAGE_BYTES. */
+static void *map_aligned(int fd, size_t bytes, int protection)
+{
+    size_t room_bytes = bytes + HUGE_PAGE_BYTES;
+    uint8_t *room = mmap(NULL, room_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    size_t before = -(uintptr_t)room % HUGE_PAGE_BYTES;
+    void *memory;
+
+    if (room == MAP_FAILED)
+        return MAP_FAILED;
+    memory = mmap(room + before, bytes, protection, MAP_SHARED | MAP_FIXED, fd, 0);
+    if (memory == MAP_FAILED) {
+        int error = errno;
+
+        (void)munmap(room, room_bytes);
+        errno = error;
+        return MAP_FAILED;
+    }
+    if (before > 0)
+        (void)munmap(room, before);
+    (void)munmap(room + before + bytes, HUGE_PAGE_BYTES - before);
+    return memory;
+}
+
+static void *map_anywhere(int fd, size_t bytes, int protection, bool is_huge)
+{
+    return is_huge ? map_aligned(fd, bytes, protection) : mmap(NULL, bytes, protection, MAP_SHARED, fd, 0);
+}
+
+static void *map_rx(int fd, size_t bytes, const void *near_to, bool is_huge)
 {
     /* A place can be taken between our looking and our mapping. */
     for (int i = 0; near_to != NULL && i < NEAR_TRIES; i++) {
-        uint64_t start = find_near(bytes, (uintptr_t)near_to);
+        uint64_t start = is_huge ? find_near(bytes, (uintptr_t)near_to, HUGE_PAGE_BYTES) : 0;
         void *memory;
 
+        if (start == 0)
+            start = find_near(bytes, (uintptr_t)near_to, NEAR_ALIGNMENT);
         if (start == 0)
             break;
         memory = mmap((void *)(uintptr_t)start, bytes, PROT_READ | PROT_EXEC,
@@ -163,13 +195,13 @@ static void *map_rx(int fd, size_t bytes, const void *near_to)
         if (errno != EEXIST)
             break;
     }
-    return mmap(NULL, bytes, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+    return map_anywhere(fd, bytes, PROT_READ | PROT_EXEC, is_huge);
 }
 
 int arena_map_init(struct arena_map *map, int fd, int fd_direct, size_t bytes, const void *near_to,
-                   bool near_required)
+                   bool near_required, bool is_huge)
 {
-    void *rx = map_rx(fd, bytes, near_to);
+    void *rx = map_rx(fd, bytes, near_to, is_huge);
     void *rw = NULL;
     bool is_near;
 
@@ -182,7 +214,7 @@ int arena_map_init(struct arena_map *map, int fd, int fd_direct, size_t bytes, c
         return failure_set(JITC_E_NOT_NEAR, "no %zu bytes are free within 2 GiB of %p", bytes, near_to);
     }
     if (fd_direct >= 0) {
-        rw = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_direct, 0);
+        rw = map_anywhere(fd_direct, bytes, PROT_READ | PROT_WRITE, is_huge);
         if (rw == MAP_FAILED) {
             int status = failure_set(JITC_E_SYSTEM, "mapping the arena (%zu bytes) read+write: %m", bytes);
 

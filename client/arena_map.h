@@ -24,10 +24,11 @@ struct arena_map {
 /*
  * Maps `bytes` of fd read+execute, which it takes over on success; of fd_direct, unless that
  * is -1, read+write. Near `near_to` where that is not NULL; `near_required` makes it fail
- * otherwise. JITC_OK, or a status with its detail set and *map without a mapping.
+ * otherwise. `is_huge`: so that huge pages fit, if that can be had beside `near_to`.
+ * JITC_OK, or a status with its detail set and *map without a mapping.
  */
 int arena_map_init(struct arena_map *map, int fd, int fd_direct, size_t bytes, const void *near_to,
-                   bool near_required);
+                   bool near_required, bool is_huge);
 /* In a child (`inherited`) the writable view is not there, and what is in its place is not ours. */
 void arena_map_deinit(struct arena_map *map, bool inherited);
 

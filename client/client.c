@@ -162,7 +162,8 @@ static int map_arena(struct jitc_client *client, const jitc_options *options, co
 {
     int status = arena_map_init(&client->map, fds[0], welcome->write_mode == WRITE_DIRECT ? fds[1] : -1,
                                 (size_t)welcome->arena_bytes, options->near_to,
-                                (options->flags & JITC_NEAR_REQUIRED) != 0);
+                                (options->flags & JITC_NEAR_REQUIRED) != 0,
+                                (welcome->features & FEATURE_LARGE_PAGES) != 0);
 
     if (status == JITC_OK)
         fds[0] = -1;

@@ -37,7 +37,7 @@ struct jitc_client {
 /* Fills in *all from the caller's options (NULL: the defaults). JITC_OK, or INVALID with its detail set. */
 int client_options(const jitc_options *options, jitc_options *all);
 
-/* JITC_OK if a struct with that struct_size can be filled in: it is at least as large as ours. */
+/* JITC_OK if a struct with that struct_size can be filled in: it is at least as large as it was in 0.1.0. */
 int client_check_struct(const char *name, size_t struct_size, size_t needed);
 
 /*

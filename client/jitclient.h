@@ -363,13 +363,14 @@ typedef struct jitc_stats {
     uint64_t reserved_bytes;   /* memory the arena has from the system */
     uint64_t overhead_bytes;   /* the daemon's bookkeeping for this session, at most */
     uint64_t reserved_peak_bytes;
-    /* Since 0.2.0; not filled in where struct_size is that of 0.1.0. */
+    uint64_t huge_bytes;         /* memory of the arena that huge pages back */
     uint64_t leased_bytes;       /* what this process may carve spans from, and has not */
     uint64_t largest_free_bytes; /* the largest span for which the reserved memory has room */
     uint64_t free_runs;          /* runs of free granules in blocks: many and small ones are fragmentation */
 } jitc_stats;
 
-/* Set stats->struct_size first: INVALID if it is less than sizeof was in 0.1.0. */
+/* Set stats->struct_size first: INVALID if it is less than sizeof was in 0.1.0. What lies beyond it is not
+ * written. */
 JITC_API int jitc_statistics(jitc_client *client, jitc_stats *stats);
 
 /* ---- Locking the process down -------------------------------------------- */

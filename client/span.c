@@ -7,6 +7,9 @@
 #include "client/call.h"
 #include "client/failure.h"
 
+/* What every caller's struct has; the rest was added behind it. */
+#define STATS_0_1_0_BYTES offsetof(jitc_stats, huge_bytes)
+
 _Static_assert(JITC_SPAN_ICACHE_CLEAN == SPAN_ICACHE_CLEAN && JITC_SPAN_SEALED == SPAN_SEALED,
                "the protocol's flags are passed on as they are");
 _Static_assert((int)JITC_RESET_SOFT == (int)RESET_SOFT && (int)JITC_RESET_HARD == (int)RESET_HARD,
@@ -191,8 +194,7 @@ int jitc_statistics(jitc_client *client, jitc_stats *stats)
     const struct request request = {.operation = OPERATION_STATISTICS};
     struct result result;
     jitc_stats all;
-    /* As it was before there were leases. */
-    int status = client_check_struct("jitc_stats", stats->struct_size, offsetof(jitc_stats, leased_bytes));
+    int status = client_check_struct("jitc_stats", stats->struct_size, STATS_0_1_0_BYTES);
 
     if (status == JITC_OK)
         status = call_run(client, &request, &result);
@@ -208,10 +210,11 @@ int jitc_statistics(jitc_client *client, jitc_stats *stats)
         .reserved_bytes = result.usage.reserved_bytes,
         .overhead_bytes = result.usage.overhead_bytes,
         .reserved_peak_bytes = result.usage.reserved_peak_bytes,
+        .huge_bytes = result.usage.huge_bytes,
         .leased_bytes = result.usage.leased_bytes,
         .largest_free_bytes = lessee_largest_free_bytes(client, result.usage.largest_free_bytes),
         .free_runs = result.usage.free_runs,
     };
-    memcpy(stats, &all, stats->struct_size < sizeof all ? stats->struct_size : sizeof all);
+    memcpy(stats, &all, all.struct_size < sizeof all ? all.struct_size : sizeof all);
     return JITC_OK;
 }

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/log.h"
 #include "daemon/memfd.h"
 #include "proto/hello.h"
 #include "proto/limits.h"
@@ -17,6 +18,13 @@
 #ifndef MADV_POPULATE_WRITE /* in glibc's headers since 2.35, in Linux since 5.14 */
 #define MADV_POPULATE_WRITE 23
 #endif
+
+#ifndef MADV_COLLAPSE /* in glibc's headers since 2.37, in Linux since 6.1 */
+#define MADV_COLLAPSE 25
+#endif
+
+/* Tries to make one huge page, in calls one after another, while someone has a page of it in use. */
+#define COLLAPSE_TRIES_MAX 8u
 
 static int reopen(int fd, int flags)
 {
@@ -49,6 +57,36 @@ static int seals(enum arena_kind kind)
     return F_SEAL_SEAL;
 }
 
+static void *map(int fd, uint64_t bytes)
+{
+    return mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+}
+
+/* The same at a multiple of HUGE_PAGE_BYTES, without which there is no huge page in it. */
+static void *map_aligned(int fd, uint64_t bytes)
+{
+    uint64_t room_bytes = bytes + HUGE_PAGE_BYTES;
+    uint8_t *room = mmap(NULL, room_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    uint64_t before = -(uintptr_t)room % HUGE_PAGE_BYTES;
+    void *memory;
+
+    if (room == MAP_FAILED)
+        return MAP_FAILED;
+    memory =
+        mmap(room + before, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0);
+    if (memory == MAP_FAILED) {
+        int error = errno;
+
+        (void)munmap(room, room_bytes);
+        errno = error;
+        return MAP_FAILED;
+    }
+    if (before > 0)
+        (void)munmap(room, before);
+    (void)munmap(room + before + bytes, HUGE_PAGE_BYTES - before);
+    return memory;
+}
+
 static int arena_set_up(struct arena *arena)
 {
     void *memory;
@@ -64,8 +102,8 @@ static int arena_set_up(struct arena *arena)
     /* Born 0666: from here on no other uid reopens it for writing. */
     if (fchmod(arena->fd, 0400) != 0)
         return -errno;
-    memory =
-        mmap(NULL, arena->reserved_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, arena->fd, 0);
+    memory = arena->is_huge ? map_aligned(arena->fd, arena->reserved_bytes)
+                            : map(arena->fd, arena->reserved_bytes);
     if (memory == MAP_FAILED)
         return -errno;
     arena->bytes = memory;
@@ -76,7 +114,8 @@ static int arena_set_up(struct arena *arena)
     return 0;
 }
 
-int arena_init(struct arena *arena, enum arena_kind kind, uint64_t reserved_bytes, uint32_t fill_pattern)
+int arena_init(struct arena *arena, enum arena_kind kind, uint64_t reserved_bytes, uint32_t fill_pattern,
+               bool is_huge)
 {
     int error;
 
@@ -87,6 +126,8 @@ int arena_init(struct arena *arena, enum arena_kind kind, uint64_t reserved_byte
         .fd_direct = -1,
         .reserved_bytes = reserved_bytes,
         .fill_pattern = fill_pattern,
+        .is_huge = is_huge,
+        .collapse_at_bytes = HUGE_PAGE_BYTES,
     };
     error = arena_set_up(arena);
     if (error != 0)
@@ -163,10 +204,72 @@ int arena_grow(struct arena *arena, uint64_t bytes)
 bool arena_trim(struct arena *arena, uint64_t bytes)
 {
     assert(bytes <= arena->grown_bytes && bytes % BLOCK_BYTES == 0);
+    if (bytes < arena->huge_bytes)
+        bytes = (bytes + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
     if (arena->kind != ARENA_THROUGH || ftruncate(arena->fd, (off_t)bytes) != 0)
         return false;
     arena->grown_bytes = bytes;
+    if (bytes < arena->huge_bytes) {
+        arena->huge_bytes = bytes;
+        arena->collapse_at_bytes = bytes + HUGE_PAGE_BYTES;
+    }
     return true;
+}
+
+/* Not left to shmem_enabled= and MADV_HUGEPAGE: they don't reach what grows by pwrite(). */
+int arena_collapse(struct arena *arena)
+{
+    int error;
+
+    if (!arena->is_huge || arena->grown_bytes < arena->collapse_at_bytes)
+        return 0;
+    if (madvise(arena->bytes + arena->huge_bytes, HUGE_PAGE_BYTES, MADV_COLLAPSE) == 0) {
+        arena->huge_bytes += HUGE_PAGE_BYTES;
+        arena->collapse_at_bytes = arena->huge_bytes + HUGE_PAGE_BYTES;
+        arena->collapse_tries = 0;
+        return 0;
+    }
+    error = errno;
+    arena->collapse_tries++;
+    if (error != EAGAIN || arena->collapse_tries == COLLAPSE_TRIES_MAX) {
+        arena->collapse_at_bytes = (arena->grown_bytes / HUGE_PAGE_BYTES + 1) * HUGE_PAGE_BYTES;
+        arena->collapse_tries = 0;
+    }
+    return -error;
+}
+
+static int try_huge_page(void)
+{
+    struct arena arena;
+    int error;
+
+    /* With larger pages a huge one is larger too, and MADV_COLLAPSE finds nothing to do. */
+    if (sysconf(_SC_PAGESIZE) != 4096)
+        return -EOPNOTSUPP;
+    error = arena_init(&arena, ARENA_THROUGH, HUGE_PAGE_BYTES, 0, true);
+    if (error != 0)
+        return error;
+    error = arena_grow(&arena, HUGE_PAGE_BYTES);
+    if (error == 0)
+        error = arena_collapse(&arena);
+    arena_deinit(&arena);
+    return error;
+}
+
+bool arena_can_be_huge(void)
+{
+    static bool tried;
+    static bool can;
+
+    if (!tried) {
+        int error = try_huge_page();
+
+        tried = true;
+        can = error == 0;
+        if (!can)
+            log_line(LOG_NOTICE, "no huge pages for arenas: the kernel says \"%s\"", strerror(-error));
+    }
+    return can;
 }
 
 void arena_fill(struct arena *arena, uint64_t offset, uint64_t bytes)

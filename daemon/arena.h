@@ -8,6 +8,9 @@
  *   is trap fill. The file ends there; a client that runs or reads beyond gets SIGBUS.
  *   (A sealed arena grows by zeros that are filled at once: see SECURITY.md.)
  * - Nobody but this process has a descriptor that can write, unless the arena is direct.
+ * - Huge pages back what is below `huge_bytes`, as far as the kernel keeps them: it may split one,
+ *   and so may the client of a direct arena. An extent of HUGE_PAGE_BYTES becomes one when all of it has
+ *   grown, so that no byte appears by it, and is given back as a whole.
  * - The file cannot get shorter under our mapping: only we could make it so, or, where
  *   somebody else holds or could make a writable descriptor, F_SEAL_SHRINK forbids it.
  */
@@ -17,6 +20,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* What one takes on x86-64, and on aarch64 with pages of 4 KiB. */
+#define HUGE_PAGE_BYTES (UINT64_C(2) << 20)
 
 enum arena_kind {
     ARENA_THROUGH, /* the client's uid can't reopen the memfd for writing */
@@ -32,10 +38,18 @@ struct arena {
     uint64_t reserved_bytes;
     uint64_t grown_bytes;
     uint32_t fill_pattern;
+    bool is_huge; /* is to have huge pages */
+    uint64_t huge_bytes;
+    uint64_t collapse_at_bytes; /* when it has grown so far, the next huge page is tried */
+    uint32_t collapse_tries;    /* in vain, of this one */
 };
 
+/* Whether the kernel can put arenas on huge pages. Tried once, and logged if it can't. */
+bool arena_can_be_huge(void);
+
 /* reserved_bytes is a multiple of BLOCK_BYTES. Returns 0 or -errno. */
-int arena_init(struct arena *arena, enum arena_kind kind, uint64_t reserved_bytes, uint32_t fill_pattern);
+int arena_init(struct arena *arena, enum arena_kind kind, uint64_t reserved_bytes, uint32_t fill_pattern,
+               bool is_huge);
 void arena_deinit(struct arena *arena);
 
 /*
@@ -49,8 +63,19 @@ int arena_open_read_only(const struct arena *arena);
 
 /* Makes the arena end at `bytes`, a multiple of BLOCK_BYTES. What is new is trap fill. 0 or -errno. */
 int arena_grow(struct arena *arena, uint64_t bytes);
-/* Gives everything from `bytes` on back to the system, if this kind of arena can; returns whether. */
+/*
+ * Gives everything from `bytes` on, or from the end of the huge page that is there, back to the
+ * system, if this kind of arena can; returns whether. grown_bytes tells what is left.
+ */
 bool arena_trim(struct arena *arena, uint64_t bytes);
+
+/*
+ * Puts HUGE_PAGE_BYTES, if so many have grown and have none yet, on a huge page: at most one in
+ * a call, since everybody waits for it. Whoever touches the bytes meanwhile waits too. 0, or the
+ * kernel's -errno: then it is tried again when as much again has grown, and a few times in the next
+ * calls if someone just had a page in use (-EAGAIN).
+ */
+int arena_collapse(struct arena *arena);
 
 /* The range is below grown_bytes in all three. */
 void arena_fill(struct arena *arena, uint64_t offset, uint64_t bytes);

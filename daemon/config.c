@@ -163,7 +163,7 @@ static bool read_yes_no(struct reader *reader, const struct key *key, const char
 
     if (!yes && strcmp(value, "no") != 0)
         return mistake(reader, "%s=%s: it is yes or no", key->name, value);
-    *(bool *)((char *)reader->config + key->offset) = yes;
+    *(bool *)(void *)((char *)reader->config + key->offset) = yes;
     return true;
 }
 
@@ -217,6 +217,7 @@ static const struct key keys[] = {
     KEY_OF("class default", "span_max", read_count, span_max, 1, UINT32_MAX),
     KEY_OF("class default", "ring", read_yes_no, ring, 0, 0),
     KEY_OF("class default", "rate", read_count, rate, 0, UINT32_MAX),
+    KEY_OF("class default", "huge_pages", read_yes_no, huge_pages, 0, 0),
 };
 
 /* ---- The file ------------------------------------------------------------------------- */

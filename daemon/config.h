@@ -35,6 +35,7 @@ struct config {
     uint32_t span_max;    /* per session */
     bool ring;            /* whether sessions get one */
     uint32_t rate;        /* operations per second and session; 0: as many as it can */
+    bool huge_pages;      /* for arenas of clients that ask for them */
 };
 
 void config_init(struct config *config);

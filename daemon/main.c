@@ -10,6 +10,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "daemon/arena.h"
 #include "daemon/config.h"
 #include "daemon/listen.h"
 #include "daemon/log.h"
@@ -26,6 +27,7 @@ static bool read_config(const struct options *options, struct config *config)
     if (options->config == NULL && options->fd >= 0) {
         /* A private broker obeys whoever started it, not the system's policy. */
         config->write_direct = true;
+        config->huge_pages = true;
         return true;
     }
     if (options->config == NULL && access(path, F_OK) != 0 && errno == ENOENT) {
@@ -168,6 +170,8 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     if (geteuid() == 0 && options.fd < 0)
         log_line(LOG_WARNING, "running as root, which nothing here needs: better give it a user of its own");
+    if (config.huge_pages && options.fd < 0)
+        (void)arena_can_be_huge(); /* so that the log says at the start if it can't */
     error = server_init(&server, &config);
     if (error != 0) {
         log_line(LOG_ERROR, "can't start: %s", strerror(-error));

@@ -9,6 +9,7 @@
 #define MFD_NOEXEC_SEAL 0x0008u
 #endif
 
+/* No MFD_HUGETLB: hugetlbfs has no write(2), so that an arena of it could grow by zeros only. */
 int memfd_new(const char *name)
 {
     int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);

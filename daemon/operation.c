@@ -176,6 +176,7 @@ static enum status run_statistics(struct session *session, const struct request 
         .reserved_bytes = session->arena.grown_bytes,
         .overhead_bytes = sizeof *session + heap_overhead_bytes(&session->heap),
         .reserved_peak_bytes = session->reserved_peak_bytes,
+        .huge_bytes = session->arena.huge_bytes,
         .leased_bytes = heap_leased_bytes(&session->heap),
         .largest_free_bytes = heap_largest_free_bytes(&session->heap),
         .free_runs = session->heap.free_runs,
@@ -246,5 +247,7 @@ enum status operation_run(struct session *session, const struct request *request
     result_init(result);
     if (request_validate(request, &session->shape, result) != STATUS_OK)
         return result->status;
-    return run[request->operation](session, request, result);
+    (void)run[request->operation](session, request, result);
+    (void)arena_collapse(&session->arena); /* on the time of whose arena it is */
+    return result->status;
 }

@@ -47,10 +47,16 @@ static uint64_t span_max_bytes(uint64_t arena_bytes, uint32_t granularity)
     return bytes < SPAN_LIMIT_BYTES ? bytes : SPAN_LIMIT_BYTES;
 }
 
-/* What this kind of arena can do of what the client wishes. */
-static uint64_t grant_features(enum arena_kind kind, uint64_t wishes)
+/* What this kind of arena, the policy and the kernel can do of what the client wishes. */
+static uint64_t grant_features(const struct config *config, enum arena_kind kind, uint64_t arena_bytes,
+                               uint64_t wishes)
 {
-    return kind == ARENA_THROUGH ? wishes & FEATURE_IMMEDIATE_RELEASE : 0;
+    uint64_t granted = kind == ARENA_THROUGH ? wishes & FEATURE_IMMEDIATE_RELEASE : 0;
+
+    if ((wishes & FEATURE_LARGE_PAGES) != 0 && config->huge_pages && arena_bytes >= HUGE_PAGE_BYTES &&
+        arena_can_be_huge())
+        granted |= FEATURE_LARGE_PAGES;
+    return granted;
 }
 
 struct session *session_new(uint64_t id, const struct config *config, const struct peer *peer,
@@ -60,6 +66,7 @@ struct session *session_new(uint64_t id, const struct config *config, const stru
     struct session *session;
     enum arena_kind kind = ARENA_THROUGH;
     uint64_t arena_bytes;
+    uint64_t features;
     int error;
 
     if (grant_kind(config, peer, hello, &kind, result) != STATUS_OK ||
@@ -78,9 +85,11 @@ struct session *session_new(uint64_t id, const struct config *config, const stru
     };
     session->bytes_max = config->bytes_max;
     session->span_max = config->span_max;
-    session->immediate_release = (grant_features(kind, hello->features) & FEATURE_IMMEDIATE_RELEASE) != 0;
+    features = grant_features(config, kind, arena_bytes, hello->features);
+    session->immediate_release = (features & FEATURE_IMMEDIATE_RELEASE) != 0;
     charge_init(&session->bytes, account, QUOTA_BYTES);
-    error = arena_init(&session->arena, kind, arena_bytes, hello->fill_pattern);
+    error = arena_init(&session->arena, kind, arena_bytes, hello->fill_pattern,
+                       (features & FEATURE_LARGE_PAGES) != 0);
     if (error != 0) {
         log_client(LOG_ERROR, "no arena for uid %u: %s", (unsigned)peer->uid, strerror(-error));
         free(session);
@@ -95,7 +104,7 @@ struct session *session_new(uint64_t id, const struct config *config, const stru
 
     *welcome = (struct welcome){
         .version = PROTOCOL_VERSION,
-        .features = grant_features(kind, hello->features),
+        .features = features,
         .session = id,
         .write_mode = kind == ARENA_DIRECT ? WRITE_DIRECT : WRITE_THROUGH,
         .arena_bytes = arena_bytes,
@@ -159,6 +168,7 @@ void session_trim(struct session *session, uint64_t keep_bytes)
 
     if (bytes >= session->arena.grown_bytes || !arena_trim(&session->arena, bytes))
         return;
+    bytes = session->arena.grown_bytes; /* more, where a huge page was not cut */
     heap_set_grown(&session->heap, bytes);
     (void)charge_set(&session->bytes, bytes, session->bytes_max);
 }

@@ -236,6 +236,7 @@ void codec_result(const struct reply_record *record, size_t index, struct result
             .reserved_bytes = from->usage->reserved_bytes,
             .overhead_bytes = from->usage->overhead_bytes,
             .reserved_peak_bytes = from->usage->reserved_peak_bytes,
+            .huge_bytes = from->usage->huge_bytes,
             .leased_bytes = from->usage->leased_bytes,
             .largest_free_bytes = from->usage->largest_free_bytes,
             .free_runs = from->usage->free_runs,
@@ -471,6 +472,7 @@ bool codec_put_result(struct buffer *out, const struct result *result)
         usage.reserved_bytes = result->usage.reserved_bytes;
         usage.overhead_bytes = result->usage.overhead_bytes;
         usage.reserved_peak_bytes = result->usage.reserved_peak_bytes;
+        usage.huge_bytes = result->usage.huge_bytes;
         usage.leased_bytes = result->usage.leased_bytes;
         usage.largest_free_bytes = result->usage.largest_free_bytes;
         usage.free_runs = result->usage.free_runs;

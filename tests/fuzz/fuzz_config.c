@@ -61,6 +61,7 @@ static void check_same(const struct config *got, const struct config *wanted)
     must_be(got->session_max, wanted->session_max);
     must_be(got->span_max, wanted->span_max);
     must_be(got->rate, wanted->rate);
+    must_be(got->huge_pages, wanted->huge_pages);
 }
 
 /* Unless it has more uids than fit the longest line however they are written. */
@@ -82,8 +83,8 @@ static void check_again(const struct config *config)
     PUT("write=%s\n", config->write_direct ? "direct" : config->write_through ? "through" : "none");
     PUT("arena=%" PRIu64 "\narena_max=%" PRIu64 "K\nbytes_max=%" PRIu64 "\n", config->arena_bytes,
         config->arena_max_bytes >> 10, config->bytes_max);
-    PUT("session_max=%" PRIu32 "\nspan_max=%" PRIu32 "\nrate=%" PRIu32 "\n", config->session_max,
-        config->span_max, config->rate);
+    PUT("session_max=%" PRIu32 "\nspan_max=%" PRIu32 "\nrate=%" PRIu32 "\nhuge_pages=%s\n",
+        config->session_max, config->span_max, config->rate, config->huge_pages ? "yes" : "no");
 #undef PUT
     must(used < sizeof text);
     write_file(text, used);

@@ -432,6 +432,30 @@ START_TEST(statistics_count_exactly)
 }
 END_TEST
 
+START_TEST(statistics_fill_in_what_the_callers_struct_has)
+{
+    const size_t oldest = offsetof(jitc_stats, huge_bytes); /* of 0.1.0 */
+    struct {
+        jitc_stats known;
+        uint64_t later;
+    } stats;
+
+    (void)alloc_span(64);
+    memset(&stats, 0xAA, sizeof stats);
+    stats.known.struct_size = oldest;
+    assert_ok(jitc_statistics(client, &stats.known));
+    ck_assert_uint_eq(stats.known.struct_size, oldest);
+    ck_assert_uint_eq(stats.known.reserved_peak_bytes, 65536);
+    ck_assert_uint_eq(stats.known.huge_bytes, UINT64_C(0xAAAAAAAAAAAAAAAA));
+    stats.known.struct_size = oldest - 1;
+    assert_fails(JITC_E_INVALID, "struct_size", jitc_statistics(client, &stats.known));
+    stats.known.struct_size = sizeof stats;
+    assert_ok(jitc_statistics(client, &stats.known));
+    ck_assert_uint_eq(stats.known.huge_bytes, 0);
+    ck_assert_uint_eq(stats.later, UINT64_C(0xAAAAAAAAAAAAAAAA));
+}
+END_TEST
+
 /* ---- One mode only ---------------------------------------------------------------------- */
 
 START_TEST(through_leaves_no_way_to_write)
@@ -655,6 +679,7 @@ int main(void)
         tcase_add_test(both[i], a_sealed_span_changes_no_more_until_released);
         tcase_add_test(both[i], reset_releases_everything);
         tcase_add_test(both[i], statistics_count_exactly);
+        tcase_add_test(both[i], statistics_fill_in_what_the_callers_struct_has);
         tcase_set_timeout(both[i], 0);
         suite_add_tcase(suite, both[i]);
     }

@@ -58,6 +58,7 @@ static inline void assert_same(const struct config *got, const struct config *wa
     ck_assert_uint_eq(got->session_max, wanted->session_max);
     ck_assert_uint_eq(got->span_max, wanted->span_max);
     ck_assert_uint_eq(got->rate, wanted->rate);
+    ck_assert_int_eq(got->huge_pages, wanted->huge_pages);
 }
 
 static inline void assert_defaults(void)

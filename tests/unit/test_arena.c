@@ -34,7 +34,7 @@ static void begin_filled(enum arena_kind kind, uint32_t pattern)
 {
     void *memory;
 
-    ck_assert_int_eq(arena_init(&arena, kind, RESERVED, pattern), 0);
+    ck_assert_int_eq(arena_init(&arena, kind, RESERVED, pattern, false), 0);
     fd_client = arena_open_read_only(&arena);
     ck_assert_int_ge(fd_client, 0);
     memory = mmap(NULL, RESERVED, PROT_READ | PROT_EXEC, MAP_SHARED, fd_client, 0);
@@ -305,7 +305,7 @@ START_TEST(it_is_not_executable_in_this_process)
     char line[512];
     bool seen = false;
 
-    ck_assert_int_eq(arena_init(&arena, (enum arena_kind)_i, RESERVED, TRAP), 0);
+    ck_assert_int_eq(arena_init(&arena, (enum arena_kind)_i, RESERVED, TRAP, false), 0);
     maps = fopen("/proc/self/maps", "re");
     ck_assert_ptr_nonnull(maps);
     while (fgets(line, sizeof line, maps) != NULL) {
@@ -327,7 +327,7 @@ START_TEST(what_it_opened_is_closed_with_it)
     unsigned before = open_fds();
     struct rlimit limit;
 
-    ck_assert_int_eq(arena_init(&arena, (enum arena_kind)_i, RESERVED, TRAP), 0);
+    ck_assert_int_eq(arena_init(&arena, (enum arena_kind)_i, RESERVED, TRAP, false), 0);
     ck_assert_uint_eq(open_fds(), before + (_i == ARENA_DIRECT ? 2 : 1));
     arena_deinit(&arena);
     arena_deinit(&arena);
@@ -338,7 +338,7 @@ START_TEST(what_it_opened_is_closed_with_it)
     ck_assert_int_eq(close((int)limit.rlim_cur), 0);
     limit.rlim_cur += _i == ARENA_DIRECT; /* one, but not two */
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
-    ck_assert_int_eq(arena_init(&arena, (enum arena_kind)_i, RESERVED, TRAP), -EMFILE);
+    ck_assert_int_eq(arena_init(&arena, (enum arena_kind)_i, RESERVED, TRAP, false), -EMFILE);
     limit.rlim_cur = limit.rlim_max;
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
     ck_assert_uint_eq(open_fds(), before);

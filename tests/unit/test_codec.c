@@ -137,7 +137,7 @@ START_TEST(results_come_out_as_they_went_in_and_in_order)
     mismatch.found = 5;
     result_init(&usage);
     usage.has_usage = true;
-    usage.usage = (struct usage){1, 2, 3, 4, 5, U64, 8, 9, U64 - 1};
+    usage.usage = (struct usage){1, 2, 3, 4, 5, U64, 7, 8, 9, U64 - 1};
     begin();
     ck_assert(codec_put_reply(&out, 1));
     ck_assert(codec_put_result(&out, &done) && codec_put_result(&out, &span));
@@ -169,6 +169,7 @@ START_TEST(results_come_out_as_they_went_in_and_in_order)
     ck_assert_uint_eq(result.usage.reserved_bytes, 4);
     ck_assert_uint_eq(result.usage.overhead_bytes, 5);
     ck_assert_uint_eq(result.usage.reserved_peak_bytes, U64);
+    ck_assert_uint_eq(result.usage.huge_bytes, 7);
 }
 END_TEST
 

@@ -252,7 +252,7 @@ START_TEST(a_full_reply_fits_a_record_and_the_pool)
     result.flags = U32;
     result.found = U64;
     result.has_usage = true;
-    result.usage = (struct usage){U64, U64, U64, U64, U64, U64, U64, U64, U64};
+    result.usage = (struct usage){U64, U64, U64, U64, U64, U64, U64, U64, U64, U64};
     ck_assert(codec_put_reply(&out, U64));
     for (unsigned i = 0; i < OPERATIONS_MAX; i++)
         ck_assert(codec_put_result(&out, &result));

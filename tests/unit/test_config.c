@@ -25,7 +25,7 @@ START_TEST(every_key_is_read)
 {
     assert_reads("[daemon]\nsessions_max=1\nhello_timeout_ms=2\n"
                  "[class default]\nuid=3-4\nwrite=direct\narena=320K\narena_max=6M\nbytes_max=7G\n"
-                 "session_max=8\nspan_max=9\nrate=10\n");
+                 "session_max=8\nspan_max=9\nrate=10\nhuge_pages=yes\n");
     ck_assert_uint_eq(config.sessions_max, 1);
     ck_assert_uint_eq(config.hello_timeout_ms, 2);
     ck_assert_uint_eq(config.uids_count, 1);
@@ -38,6 +38,7 @@ START_TEST(every_key_is_read)
     ck_assert_uint_eq(config.session_max, 8);
     ck_assert_uint_eq(config.span_max, 9);
     ck_assert_uint_eq(config.rate, 10);
+    ck_assert(config.huge_pages);
 }
 END_TEST
 
@@ -163,6 +164,19 @@ START_TEST(write_is_through_direct_or_none)
 }
 END_TEST
 
+START_TEST(huge_pages_are_yes_or_no)
+{
+    assert_reads("[class default]\nhuge_pages=yes\n");
+    ck_assert(config.huge_pages);
+    assert_reads("[class default]\nhuge_pages=no\n");
+    ck_assert(!config.huge_pages);
+    assert_mistake("[class default]\nhuge_pages=\n", 2, "yes or no");
+    assert_mistake("[class default]\nhuge_pages=Yes\n", 2, "yes or no");
+    assert_mistake("[class default]\nhuge_pages=1\n", 2, "yes or no");
+    assert_mistake("[daemon]\nhuge_pages=yes\n", 2, "[daemon] has no key huge_pages");
+}
+END_TEST
+
 START_TEST(uids_are_any_or_numbers_and_ranges)
 {
     assert_reads("[class default]\nuid=any\n");
@@ -273,9 +287,10 @@ END_TEST
 
 START_TEST(the_shipped_file_documents_the_true_defaults_of_every_key)
 {
-    const char *const keys[] = {"sessions_max", "hello_timeout_ms", "spin_us",     "uid",
-                                "write",        "arena",            "arena_max",   "bytes_max",
-                                "session_max",  "span_max",         "ring",        "rate"};
+    const char *const keys[] = {"sessions_max", "hello_timeout_ms", "spin_us",    "uid",
+                                "write",        "arena",            "arena_max",  "bytes_max",
+                                "session_max",  "span_max",         "huge_pages", "ring",
+                                "rate"};
     bool seen[sizeof keys / sizeof keys[0]] = {false};
     char text[8192] = "";
     char line[512];
@@ -311,9 +326,10 @@ int main(void)
 
     ADD_TESTS(suite, "values", an_empty_file_means_the_defaults, every_key_is_read,
               counts_take_their_bounds_and_nothing_beyond, sizes_take_their_bounds_and_nothing_beyond,
-              sizes_have_units_of_1024, write_is_through_direct_or_none, uids_are_any_or_numbers_and_ranges,
-              at_most_64_ranges_of_uids_are_taken, bad_lists_of_uids_are_told,
-              lines_may_end_and_stand_as_editors_leave_them, a_section_may_come_twice_but_a_key_may_not);
+              sizes_have_units_of_1024, write_is_through_direct_or_none, huge_pages_are_yes_or_no,
+              uids_are_any_or_numbers_and_ranges, at_most_64_ranges_of_uids_are_taken,
+              bad_lists_of_uids_are_told, lines_may_end_and_stand_as_editors_leave_them,
+              a_section_may_come_twice_but_a_key_may_not);
     ADD_TESTS(suite, "shipped", the_shipped_file_means_the_defaults,
               the_shipped_file_documents_the_true_defaults_of_every_key);
     return suite_run(suite);
