@@ -205,16 +205,13 @@ int call_status(const struct result *result)
     return failure_set((int)result->status, "%s: %s", result->field, result->text);
 }
 
-int call_run(struct jitc_client *client, const struct request *request, struct result *result)
+static int run_by_socket(struct jitc_client *client, const struct request *request, struct result *result)
 {
     struct reply_record reply = {.results_count = 0};
     struct buffer out;
     uint64_t id = 0;
-    int status;
+    int status = call_begin(client);
 
-    if (client != NULL && client->plane.memory != NULL)
-        return lessee_run(client, request, result);
-    status = call_begin(client);
     if (status != JITC_OK)
         return status;
     out = call_buffer(client);
@@ -234,4 +231,11 @@ int call_run(struct jitc_client *client, const struct request *request, struct r
     }
     call_end(client);
     return status;
+}
+
+int call_run(struct jitc_client *client, const struct request *request, struct result *result)
+{
+    if (client != NULL && client->plane.memory != NULL)
+        return lessee_run(client, request, result);
+    return run_by_socket(client, request, result);
 }

@@ -77,28 +77,12 @@ int client_check(const struct jitc_client *client)
     return JITC_OK;
 }
 
-int client_lock(struct jitc_client *client)
+int client_unlock_lost(struct jitc_client *client)
 {
-    int status = client_check(client);
+    int status = call_lost(client);
 
-    if (status != JITC_OK)
-        return status;
-    client_relock(client);
-    if (!client->is_lost)
-        return JITC_OK;
-    status = call_lost(client);
     client_unlock(client);
     return status;
-}
-
-void client_relock(struct jitc_client *client)
-{
-    (void)pthread_mutex_lock(&client->lock);
-}
-
-void client_unlock(struct jitc_client *client)
-{
-    (void)pthread_mutex_unlock(&client->lock);
 }
 
 static int set_up_socket(int fd, uint32_t timeout_ms)

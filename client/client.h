@@ -10,6 +10,7 @@
 #include <stdbool.h>
 
 #include "client/arena_map.h"
+#include "client/fork_guard.h"
 #include "client/jitclient.h"
 #include "client/lessee.h"
 #include "client/plane.h"
@@ -46,16 +47,32 @@ int client_check_struct(const char *name, size_t struct_size, size_t needed);
  */
 int client_new(struct jitc_client **client, int socket, const jitc_options *options);
 
+/* JITC_OK if this process may use the client at all, else the status with its detail set. */
+int client_check(const struct jitc_client *client);
+/* Lets the lock go, and returns the status of a client that is lost, with its detail set. */
+int client_unlock_lost(struct jitc_client *client);
+
 /*
  * Locks the client; JITC_OK with the lock held, or a status with its detail set: not ours, or lost. There
  * is no place under this lock where a thread can be cancelled.
  */
-int client_lock(struct jitc_client *client);
-/* The same for a thread that had it before: without looking whether the client is lost. */
-void client_relock(struct jitc_client *client);
-void client_unlock(struct jitc_client *client);
+static inline int client_lock(struct jitc_client *client)
+{
+    if (client == NULL || !fork_guard_is_ours(client->mark))
+        return client_check(client);
+    (void)pthread_mutex_lock(&client->lock);
+    return client->is_lost ? client_unlock_lost(client) : JITC_OK;
+}
 
-/* JITC_OK if this process may use the client at all, else the status with its detail set. */
-int client_check(const struct jitc_client *client);
+/* The same for a thread that had it before: without looking whether the client is lost. */
+static inline void client_relock(struct jitc_client *client)
+{
+    (void)pthread_mutex_lock(&client->lock);
+}
+
+static inline void client_unlock(struct jitc_client *client)
+{
+    (void)pthread_mutex_unlock(&client->lock);
+}
 
 #endif

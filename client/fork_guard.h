@@ -7,12 +7,19 @@
 #ifndef CLIENT_FORK_GUARD_H
 #define CLIENT_FORK_GUARD_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 /* This process's mark, or 0 where it can't be made (errno says why). */
 uint64_t fork_guard_mark(void);
 
-bool fork_guard_is_ours(uint64_t mark);
+extern _Atomic uint64_t *fork_guard_page; /* private: 0 in a child that has no mark yet */
+
+/* Inline, since every call of the library begins with it. */
+static inline bool fork_guard_is_ours(uint64_t mark)
+{
+    return atomic_load_explicit(fork_guard_page, memory_order_relaxed) == mark;
+}
 
 #endif

@@ -7,6 +7,7 @@
 #include "client/client.h"
 #include "client/failure.h"
 #include "client/plane.h"
+#include "client/span.h"
 
 int lessee_init(struct lessee *lessee, uint64_t arena_bytes, uint32_t granularity, bool keeps_nothing)
 {
@@ -52,15 +53,115 @@ static void tell_span(const struct heap_span *span, struct result *result)
     result->flags = (span->clean ? SPAN_ICACHE_CLEAN : 0) | (span->sealed ? SPAN_SEALED : 0);
 }
 
+/* ---- Giving back ---------------------------------------------------------------------- */
+
+/* What drop_recent() may have to put. */
+#define DROP_ENTRIES 2u
+
+static void put(struct jitc_client *client, enum operation operation, uint64_t offset, uint64_t size)
+{
+    (void)plane_put(client,
+                    &(struct request){.operation = operation,
+                                      .span = offset,
+                                      .size = size,
+                                      .filled = is_direct(client) && (operation == OPERATION_RELEASE ||
+                                                                      operation == OPERATION_SHRINK)},
+                    NULL);
+}
+
+static void fill(struct jitc_client *client, uint64_t offset, uint64_t bytes)
+{
+    fill_pattern_spread(client->map.rw + offset, bytes, client->welcome.fill_pattern);
+}
+
+/* What is not filled yet is to be so soon; what the client has filled itself is no hurry. */
+static void publish(struct jitc_client *client)
+{
+    if (is_direct(client))
+        plane_publish_lazily(&client->plane);
+    else
+        plane_publish(&client->plane);
+}
+
+static void give_vacant(struct jitc_client *client)
+{
+    uint64_t block = client->lessee.vacant - 1;
+
+    client->lessee.vacant = 0;
+    heap_disown(&client->lessee.heap, block);
+    put(client, OPERATION_RETURN, block, 0);
+}
+
+/* Returns the block at `block`, which has become vacant, or another one instead, or keeps it. */
+static void vacate(struct jitc_client *client, uint64_t block)
+{
+    struct lessee *lessee = &client->lessee;
+    uint64_t kept = lessee->vacant;
+
+    /* The lower one is kept: the arena's end is to become free. */
+    if (kept == 0 || block + 1 > kept)
+        lessee->vacant = block + 1;
+    if (kept == 0 && !lessee->keeps_nothing)
+        return;
+    give_vacant(client);
+    lessee->vacant = block + 1 > kept ? kept : block + 1;
+}
+
+/* The span leaves the heap, and its block perhaps the lease. */
+static void cut_whole(struct jitc_client *client, const struct heap_span *span)
+{
+    heap_cut(&client->lessee.heap, span, 0);
+    if (heap_is_vacant(&client->lessee.heap, span->offset))
+        vacate(client, block_of(span->offset));
+}
+
+/* So that the heap, and in its order the ring, say what is so. There is room for DROP_ENTRIES. */
+static void drop_recent(struct jitc_client *client)
+{
+    struct recent *recent = &client->lessee.recent;
+
+    if (recent->state == RECENT_KEPT) {
+        if (is_direct(client) && !plane_take_back(&client->plane, recent->offset))
+            put(client, OPERATION_RELEASE, recent->offset, 0);
+        cut_whole(client, &(struct heap_span){.offset = recent->offset, .bytes = recent->bytes});
+    }
+    recent->state = RECENT_NONE;
+}
+
+static void tell_release(struct jitc_client *client, uint64_t offset)
+{
+    if (!plane_take_back(&client->plane, offset))
+        put(client, OPERATION_RELEASE, offset, 0);
+    if (client->lessee.keeps_nothing)
+        drop_recent(client);
+    plane_publish(&client->plane);
+}
+
+/* Nobody's from here on; the next alloc of its size gets it. There is room for one entry and DROP_ENTRIES. */
+static void keep(struct jitc_client *client, uint64_t offset, uint64_t bytes)
+{
+    client->lessee.recent = (struct recent){.state = RECENT_KEPT, .offset = offset, .bytes = bytes};
+    if (is_direct(client))
+        fill(client, offset, bytes); /* and the daemon is told when it is dropped */
+    else
+        tell_release(client, offset);
+}
+
+/* Makes room for so many entries, and for those of drop_recent(). */
+static int reserve(struct jitc_client *client, unsigned entries)
+{
+    return plane_reserve_entries(client, &client->plane, entries + DROP_ENTRIES);
+}
+
 /* Runs it at the daemon, with the lock let go meanwhile. */
 static int run_there(struct jitc_client *client, const struct request *request, struct result *result)
 {
-    int status;
+    int status = reserve(client, 0);
 
-    client_unlock(client);
-    status = plane_run(client, request, result);
-    client_relock(client);
-    return status;
+    if (status != JITC_OK)
+        return status;
+    drop_recent(client);
+    return plane_run_locked(client, request, result);
 }
 
 /* ---- Alloc ----------------------------------------------------------------------------- */
@@ -93,143 +194,159 @@ static int lease(struct jitc_client *client, uint64_t size)
     return JITC_OK;
 }
 
-static void give_vacant(struct jitc_client *client)
-{
-    uint64_t block = client->lessee.vacant - 1;
-
-    client->lessee.vacant = 0;
-    heap_disown(&client->lessee.heap, block);
-    (void)plane_put(client, &(struct request){.operation = OPERATION_RETURN, .span = block}, NULL);
-}
-
 /* Large, or nothing to be leased: the daemon knows a place, or says why there is none. */
-static int alloc_foreign(struct jitc_client *client, const struct request *request, struct result *result)
+static int alloc_foreign(struct jitc_client *client, jitc_span *span, size_t size)
 {
+    const struct request request = {.operation = OPERATION_ALLOC, .size = size};
     struct lessee *lessee = &client->lessee;
     uint64_t resets = lessee->resets;
-    int status = run_there(client, request, result);
+    struct result result;
+    int status = run_there(client, &request, &result);
 
     /* The block that we keep in reserve may be what is missing. */
     if ((status == JITC_E_ARENA_FULL || status == JITC_E_QUOTA_BYTES) && lessee->vacant != 0) {
-        status = plane_reserve(client, 1, 0);
+        status = plane_reserve_entries(client, &client->plane, 1);
         if (status == JITC_OK && lessee->vacant != 0)
             give_vacant(client);
         if (status == JITC_OK)
-            status = run_there(client, request, result);
+            status = run_there(client, &request, &result);
     }
-    if (status == JITC_OK && resets == lessee->resets)
+    if (status != JITC_OK)
+        return status;
+    if (resets == lessee->resets)
         lessee->foreign++;
-    return status;
+    return span_from_result(client, &result, span);
 }
 
-static int alloc(struct jitc_client *client, const struct request *request, struct result *result)
+/* Carves the span, with the lock held. */
+static int carve(struct jitc_client *client, jitc_span *span, size_t size)
 {
     struct lessee *lessee = &client->lessee;
     struct placement placement;
-    struct heap_span span;
-    int status;
+    struct heap_span carved;
 
-    if (request->size == 0 || request->size > BLOCK_BYTES - lessee->heap.granularity)
-        return alloc_foreign(client, request, result);
     for (;;) {
-        status = plane_reserve(client, 1, 0);
+        int status = reserve(client, 1);
+
         if (status != JITC_OK)
             return status;
+        drop_recent(client);
         if (lessee->heap.spans + lessee->foreign >= client->welcome.spans_max)
             return failure_set(JITC_E_QUOTA_SPANS, "the session holds its %" PRIu32 " spans",
                                client->welcome.spans_max);
-        if (heap_place(&lessee->heap, request->size, &placement))
+        if (heap_place(&lessee->heap, size, &placement))
             break;
-        if (lease(client, request->size) != JITC_OK)
-            return client->is_lost ? call_lost(client) : alloc_foreign(client, request, result);
+        if (lease(client, size) != JITC_OK)
+            return client->is_lost ? call_lost(client) : alloc_foreign(client, span, size);
     }
-    span = heap_take(&lessee->heap, &placement);
-    if (lessee->vacant == block_of(span.offset) + 1)
+    carved = heap_take(&lessee->heap, &placement);
+    if (lessee->vacant == block_of(carved.offset) + 1)
         lessee->vacant = 0;
-    (void)plane_put(client,
-                    &(struct request){.operation = OPERATION_CARVE, .span = span.offset, .size = span.bytes},
-                    NULL);
+    lessee->recent = (struct recent){.state = RECENT_LIVE, .offset = carved.offset, .bytes = carved.bytes};
+    put(client, OPERATION_CARVE, carved.offset, carved.bytes);
     plane_publish_lazily(&client->plane);
-    tell_span(&span, result);
+    span_at(client, carved.offset, carved.bytes, carved.clean ? SPAN_ICACHE_CLEAN : 0, span);
     return JITC_OK;
+}
+
+/* The span released last, if it will do. In a direct session the daemon believes that it lives. */
+static bool take_recent(struct jitc_client *client, jitc_span *span, size_t size)
+{
+    struct recent *recent = &client->lessee.recent;
+
+    if (recent->state != RECENT_KEPT || span_round_up(client, size) != recent->bytes)
+        return false;
+    if (!is_direct(client))
+        put(client, OPERATION_CARVE, recent->offset, recent->bytes);
+    recent->state = RECENT_LIVE;
+    span_at(client, recent->offset, recent->bytes, 0, span);
+    return true;
+}
+
+int lessee_alloc(struct jitc_client *client, jitc_span *span, size_t size)
+{
+    int status = client_lock(client);
+
+    if (status != JITC_OK)
+        return status;
+    if (size == 0 || size > BLOCK_BYTES - client->lessee.heap.granularity) {
+        status = alloc_foreign(client, span, size);
+    } else {
+        status = plane_reserve_entries(client, &client->plane, 1);
+        if (status == JITC_OK && !take_recent(client, span, size))
+            status = carve(client, span, size);
+    }
+    client_unlock(client);
+    return status;
 }
 
 /* ---- Release and shrink ------------------------------------------------------------------- */
 
-/* Returns the block at `block`, which has become vacant, or another one instead, or keeps it. */
-static void vacate(struct jitc_client *client, uint64_t block)
+static int release_foreign(struct jitc_client *client, uint64_t offset)
 {
-    struct lessee *lessee = &client->lessee;
-    uint64_t kept = lessee->vacant;
+    const struct request request = {.operation = OPERATION_RELEASE, .span = offset};
+    uint64_t resets = client->lessee.resets;
+    struct result result;
+    int status = run_there(client, &request, &result);
 
-    /* The lower one is kept: the arena's end is to become free. */
-    if (kept == 0 || block + 1 > kept)
-        lessee->vacant = block + 1;
-    if (kept == 0 && !lessee->keeps_nothing)
-        return;
-    give_vacant(client);
-    lessee->vacant = block + 1 > kept ? kept : block + 1;
+    if (status == JITC_OK && resets == client->lessee.resets)
+        client->lessee.foreign--;
+    return status;
 }
 
-/* Gives the span's bytes from `keep` on back. There is room for two entries. */
-static void cut(struct jitc_client *client, const struct heap_span *span, uint64_t keep)
-{
-    struct request request = {
-        .operation = keep == 0 ? OPERATION_RELEASE : OPERATION_SHRINK,
-        .span = span->offset,
-        .size = keep,
-        .filled = is_direct(client),
-    };
-
-    if (request.filled)
-        fill_pattern_spread(client->map.rw + span->offset + keep, span->bytes - keep,
-                            client->welcome.fill_pattern);
-    heap_cut(&client->lessee.heap, span, keep);
-    if (keep > 0 || !plane_take_back(&client->plane, span->offset))
-        (void)plane_put(client, &request, NULL);
-    if (keep == 0 && heap_is_vacant(&client->lessee.heap, span->offset))
-        vacate(client, block_of(span->offset));
-    /* What is not filled yet is to be so soon; else there is no hurry. */
-    if (request.filled)
-        plane_publish_lazily(&client->plane);
-    else
-        plane_publish(&client->plane);
-}
-
-static int release(struct jitc_client *client, const struct request *request, struct result *result)
+static int release(struct jitc_client *client, uint64_t offset)
 {
     struct lessee *lessee = &client->lessee;
-    uint64_t resets = lessee->resets;
     struct heap_span span;
-    int status = plane_reserve(client, 2, 0);
+    int status = reserve(client, 1 + DROP_ENTRIES);
 
     if (status != JITC_OK)
         return status;
-    if (heap_find(&lessee->heap, request->span, &span)) {
-        cut(client, &span, 0);
+    if (lessee->recent.state == RECENT_LIVE && lessee->recent.offset == offset) {
+        keep(client, offset, lessee->recent.bytes);
         return JITC_OK;
     }
-    status = run_there(client, request, result);
-    if (status == JITC_OK && resets == lessee->resets)
-        lessee->foreign--;
+    drop_recent(client);
+    if (!heap_find(&lessee->heap, offset, &span))
+        return release_foreign(client, offset);
+    keep(client, offset, span.bytes);
+    if (span.sealed)
+        drop_recent(client); /* the next one there is not */
+    return JITC_OK;
+}
+
+int lessee_release(struct jitc_client *client, uint64_t offset)
+{
+    int status = client_lock(client);
+
+    if (status != JITC_OK)
+        return status;
+    status = release(client, offset);
+    client_unlock(client);
     return status;
 }
 
 static int shrink(struct jitc_client *client, const struct request *request, struct result *result)
 {
     struct heap *heap = &client->lessee.heap;
-    uint64_t keep = (request->size + heap->granularity - 1) / heap->granularity * heap->granularity;
+    uint64_t size = span_round_up(client, request->size);
     struct heap_span span;
-    int status = plane_reserve(client, 2, 0);
+    int status = reserve(client, 1);
 
     if (status != JITC_OK)
         return status;
+    drop_recent(client);
     if (request->size == 0 || !heap_find(heap, request->span, &span) || span.sealed ||
         request->size > span.bytes)
         return run_there(client, request, result); /* which has an error to tell, or a foreign span */
-    if (keep < span.bytes)
-        cut(client, &span, keep);
-    span.bytes = keep;
+    if (size < span.bytes) {
+        if (is_direct(client))
+            fill(client, span.offset + size, span.bytes - size);
+        heap_cut(heap, &span, size);
+        put(client, OPERATION_SHRINK, span.offset, size);
+        publish(client);
+    }
+    span.bytes = size;
     tell_span(&span, result);
     return JITC_OK;
 }
@@ -239,7 +356,11 @@ static int shrink(struct jitc_client *client, const struct request *request, str
 static int query(struct jitc_client *client, const struct request *request, struct result *result)
 {
     struct heap_span span;
+    int status = reserve(client, 0);
 
+    if (status != JITC_OK)
+        return status;
+    drop_recent(client);
     if (!heap_find_around(&client->lessee.heap, request->span, &span))
         return run_there(client, request, result);
     tell_span(&span, result);
@@ -260,42 +381,46 @@ static int seal(struct jitc_client *client, const struct request *request, struc
 static int reset(struct jitc_client *client, const struct request *request, struct result *result)
 {
     struct lessee *lessee = &client->lessee;
-    struct sink sink = {.result = result};
-    uint64_t number;
-    int status = plane_reserve(client, 1, 0);
+    int status = plane_reserve_entries(client, &client->plane, 1); /* so that nothing comes in between */
 
     if (status != JITC_OK)
         return status;
     if (request->kind == RESET_SOFT || request->kind == RESET_HARD) {
         heap_clear(&lessee->heap);
+        lessee->recent.state = RECENT_NONE;
         lessee->foreign = 0;
         lessee->vacant = 0;
         lessee->resets++;
     }
-    number = plane_put(client, request, &sink);
-    plane_publish(&client->plane);
-    client_unlock(client);
-    status = plane_wait(client, number);
-    client_relock(client);
-    if (status == JITC_OK && sink.status != JITC_OK)
-        status = failure_set(sink.status, "%s", sink.detail);
-    return status;
+    return plane_run_locked(client, request, result);
 }
 
 int lessee_run(struct jitc_client *client, const struct request *request, struct result *result)
 {
     static int (*const run[OPERATION_COUNT])(struct jitc_client *, const struct request *, struct result *) = {
-        [OPERATION_ALLOC] = alloc, [OPERATION_RELEASE] = release, [OPERATION_SHRINK] = shrink,
-        [OPERATION_QUERY] = query, [OPERATION_SEAL] = seal,       [OPERATION_RESET] = reset,
+        [OPERATION_SHRINK] = shrink,
+        [OPERATION_QUERY] = query,
+        [OPERATION_SEAL] = seal,
+        [OPERATION_RESET] = reset,
     };
-    int status;
+    int status = client_lock(client);
 
-    if (run[request->operation] == NULL)
-        return plane_run(client, request, result);
-    status = client_lock(client);
     if (status != JITC_OK)
         return status;
-    status = run[request->operation](client, request, result);
+    status = (run[request->operation] != NULL ? run[request->operation] : run_there)(client, request, result);
+    client_unlock(client);
+    return status;
+}
+
+int lessee_settle(struct jitc_client *client)
+{
+    int status = client_lock(client);
+
+    if (status != JITC_OK)
+        return status;
+    status = reserve(client, 0);
+    if (status == JITC_OK)
+        drop_recent(client);
     client_unlock(client);
     return status;
 }

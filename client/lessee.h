@@ -16,19 +16,32 @@
 #define CLIENT_LESSEE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
+#include "client/jitclient.h"
 #include "proto/heap.h"
 #include "proto/request.h"
 
 struct jitc_client;
 
+/*
+ * The span that was handed out or released last, which most often is the next to be released or handed
+ * out: both are then done without a look at the heap, in which it stays all the while.
+ */
+struct recent {
+    enum { RECENT_NONE, RECENT_LIVE, RECENT_KEPT } state;
+    uint64_t offset;
+    uint64_t bytes;
+};
+
 struct lessee {
     struct heap heap;
-    uint64_t foreign;   /* live spans that the daemon placed */
-    uint64_t resets;    /* so far: a lease from before one is none any more */
-    uint64_t vacant;    /* 1 + the offset of the vacant block that is kept; 0: there is none */
-    bool keeps_nothing; /* JITC_IMMEDIATE_RELEASE */
+    struct recent recent; /* KEPT: released; in a direct session the daemon does not know yet */
+    uint64_t foreign;     /* live spans that the daemon placed */
+    uint64_t resets;      /* so far: a lease from before one is none any more */
+    uint64_t vacant;      /* 1 + the offset of the vacant block that is kept; 0: there is none */
+    bool keeps_nothing;   /* JITC_IMMEDIATE_RELEASE */
 };
 
 /* JITC_OK, or SYSTEM. */
@@ -38,10 +51,13 @@ void lessee_deinit(struct lessee *lessee);
 /* The larger one of `others`, the daemon's, and what there is room for here. Takes the lock. */
 uint64_t lessee_largest_free_bytes(struct jitc_client *client, uint64_t others);
 
-/*
- * As plane_run(), but what can be done here is done here, and the daemon only told. Release and
- * shrink of what was carved here succeed at once.
- */
+/* As the public functions. The offset lies in the arena. */
+int lessee_alloc(struct jitc_client *client, jitc_span *span, size_t size);
+int lessee_release(struct jitc_client *client, uint64_t offset);
+
+/* Any other operation: as plane_run(), but what can be done here is done here, and the daemon only told. */
 int lessee_run(struct jitc_client *client, const struct request *request, struct result *result);
+/* Tells the daemon what it has not been told, as far as the ring is concerned. Takes the lock. */
+int lessee_settle(struct jitc_client *client);
 
 #endif

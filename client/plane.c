@@ -362,23 +362,21 @@ int plane_flush(struct jitc_client *client)
     return number == 0 ? JITC_OK : plane_wait(client, number - 1);
 }
 
-int plane_run(struct jitc_client *client, const struct request *request, struct result *result)
+int plane_run_locked(struct jitc_client *client, const struct request *request, struct result *result)
 {
     struct sink sink = {.result = result};
-    uint64_t number = 0;
-    int status = client_lock(client);
+    uint64_t number;
+    int status = plane_reserve(
+        client, 1, request->operation == OPERATION_PATCH ? RING_PATCH_BYTES : request->data_bytes);
 
     if (status != JITC_OK)
         return status;
-    status = plane_reserve(client, 1, request->operation == OPERATION_PATCH ? RING_PATCH_BYTES : request->data_bytes);
-    if (status == JITC_OK) {
-        number = plane_put(client, request, &sink);
-        plane_publish(&client->plane);
-    }
+    number = plane_put(client, request, &sink);
+    plane_publish(&client->plane);
     client_unlock(client);
-    if (status == JITC_OK)
-        status = plane_wait(client, number);
+    status = plane_wait(client, number);
     if (status == JITC_OK && sink.status != JITC_OK)
         status = failure_set(sink.status, "%s", sink.detail);
+    client_relock(client);
     return status;
 }

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "client/jitclient.h"
 #include "proto/request.h"
 #include "proto/result.h"
 #include "proto/ring.h"
@@ -67,6 +68,12 @@ void plane_deinit(struct plane *plane, bool inherited);
  * lock guards may have changed. JITC_OK, or why the connection is lost.
  */
 int plane_reserve(struct jitc_client *client, unsigned entries, size_t bytes);
+/* The same for entries without data; inline, since there is room mostly. */
+static inline int plane_reserve_entries(struct jitc_client *client, struct plane *plane, unsigned entries)
+{
+    return plane->tail + entries - plane->collected <= RING_ENTRIES ? JITC_OK
+                                                                    : plane_reserve(client, entries, 0);
+}
 /* Puts an entry for which there is room; returns its number. The data is copied. `sink` may be NULL. */
 uint64_t plane_put(struct jitc_client *client, const struct request *request, struct sink *sink);
 /*
@@ -81,6 +88,8 @@ bool plane_take_back(struct plane *plane, uint64_t span);
 void plane_publish(struct plane *plane);
 /* The same for what nobody waits for: wakes it only where the ring fills up. */
 void plane_publish_lazily(struct plane *plane);
+/* One operation, start to end, with the lock let go while it is waited for. */
+int plane_run_locked(struct jitc_client *client, const struct request *request, struct result *result);
 /* JITC_OK, or what the unanswered operations ran into first, which is told once. */
 int plane_take_refusal(struct plane *plane);
 
@@ -90,7 +99,5 @@ int plane_take_refusal(struct plane *plane);
 int plane_wait(struct jitc_client *client, uint64_t number);
 /* Waits until all that was put is done. */
 int plane_flush(struct jitc_client *client);
-/* One operation, start to end. The status of *result, with its detail set. */
-int plane_run(struct jitc_client *client, const struct request *request, struct result *result);
 
 #endif

@@ -182,7 +182,7 @@ static void append_write(jitc_scope *scope, uint64_t span, size_t at, const uint
 
 int jitc_scope_write(jitc_scope *scope, jitc_span *span, size_t offset, const void *src, size_t size)
 {
-    uint64_t start;
+    uint64_t start = 0;
     int status = client_check(scope->client);
 
     if (status == JITC_OK)
@@ -231,7 +231,7 @@ int jitc_scope_write_fn(jitc_scope *scope, jitc_span *span, jitc_write_callback 
 {
     jitc_span copy = *span;
     uint8_t *staging = NULL;
-    uint64_t start;
+    uint64_t start = 0;
     int status = client_check(scope->client);
 
     if (status == JITC_OK && callback == NULL)

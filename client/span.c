@@ -22,95 +22,70 @@ int span_from_result(const struct jitc_client *client, const struct result *resu
     if (!result->has_span || result->size == 0 || result->offset >= map->bytes ||
         result->size > map->bytes - result->offset)
         return failure_set(JITC_E_BAD_REPLY, "the broker's reply tells of no span within the arena");
-    *span = (jitc_span){
-        .rx = map->rx + result->offset,
-        .rw = map->rw != NULL && (result->flags & SPAN_SEALED) == 0 ? map->rw + result->offset : NULL,
-        .size = (size_t)result->size,
-        .block = map->rx,
-        .flags = result->flags,
-    };
+    span_at(client, result->offset, result->size, result->flags, span);
     return JITC_OK;
 }
 
-int span_offset(const struct jitc_client *client, const void *rx, uint64_t *offset)
+int span_refuse_pointer(const struct jitc_client *client, const void *rx)
 {
-    int status = client_check(client);
-
-    if (status != JITC_OK)
-        return status;
-    *offset = (uintptr_t)rx - (uintptr_t)client->map.rx;
-    if (*offset >= client->map.bytes)
-        return failure_set(JITC_E_FOREIGN_POINTER, "%p is not in the arena at %p to %p", rx,
-                           (const void *)client->map.rx, (const void *)(client->map.rx + client->map.bytes));
-    return JITC_OK;
+    return failure_set(JITC_E_FOREIGN_POINTER, "%p is not in the arena at %p to %p", rx,
+                       (const void *)client->map.rx, (const void *)(client->map.rx + client->map.bytes));
 }
 
-int span_check_range(const struct jitc_client *client, const jitc_span *span, size_t at, size_t bytes,
-                     uint64_t *offset)
+int span_refuse_range(const struct jitc_client *client, const jitc_span *span, size_t at, size_t bytes)
 {
-    int status = span_offset(client, span->rx, offset);
-
-    if (status != JITC_OK)
-        return status;
-    if (span->size > client->map.bytes - *offset)
+    if (span->size > client->map.bytes - ((uintptr_t)span->rx - (uintptr_t)client->map.rx))
         return failure_set(JITC_E_OUT_OF_RANGE, "a span of %zu bytes at %p ends beyond the arena", span->size,
                            span->rx);
-    if (at > span->size || bytes > span->size - at)
-        return failure_set(JITC_E_OUT_OF_RANGE, "%zu bytes at %zu of a span of %zu", bytes, at, span->size);
-    return JITC_OK;
+    return failure_set(JITC_E_OUT_OF_RANGE, "%zu bytes at %zu of a span of %zu", bytes, at, span->size);
 }
 
-int span_check_write(const struct jitc_client *client, const jitc_span *span, size_t at, const void *src,
-                     size_t bytes, uint64_t *offset)
+int span_refuse_source(size_t bytes)
 {
-    if (src == NULL && bytes > 0)
-        return failure_set(JITC_E_INVALID, "src is NULL, for %zu bytes", bytes);
-    return span_check_range(client, span, at, bytes, offset);
+    return failure_set(JITC_E_INVALID, "src is NULL, for %zu bytes", bytes);
 }
 
-int span_check_policy(jitc_write_policy policy)
+int span_refuse_policy(jitc_write_policy policy)
 {
-    if (policy != JITC_WRITE_DEFAULT && policy != JITC_WRITE_NEVER_FLUSH)
-        return failure_set(JITC_E_INVALID, "%d is no write policy", (int)policy);
-    return JITC_OK;
-}
-
-size_t span_round_up(const struct jitc_client *client, size_t size)
-{
-    size_t granularity = client->welcome.granularity;
-
-    return (size + granularity - 1) / granularity * granularity;
-}
-
-void span_flush(const void *rx, size_t bytes, jitc_write_policy policy)
-{
-    char *start = (char *)(uintptr_t)rx;
-
-    if (policy != JITC_WRITE_NEVER_FLUSH)
-        __builtin___clear_cache(start, start + bytes);
+    return failure_set(JITC_E_INVALID, "%d is no write policy", (int)policy);
 }
 
 /* ---- Public ------------------------------------------------------------------------- */
 
-int jitc_alloc(jitc_client *client, jitc_span *span, size_t size)
+static int alloc_by_socket(struct jitc_client *client, jitc_span *span, size_t size)
 {
     const struct request request = {.operation = OPERATION_ALLOC, .size = size};
     struct result result;
-    int status;
+    int status = call_run(client, &request, &result);
 
+    return status == JITC_OK ? span_from_result(client, &result, span) : status;
+}
+
+static int release_by_socket(struct jitc_client *client, uint64_t offset)
+{
+    const struct request request = {.operation = OPERATION_RELEASE, .span = offset};
+    struct result result;
+
+    return call_run(client, &request, &result);
+}
+
+int jitc_alloc(jitc_client *client, jitc_span *span, size_t size)
+{
     if (span == NULL)
         return failure_set(JITC_E_INVALID, "span is NULL");
-    status = call_run(client, &request, &result);
-    return status == JITC_OK ? span_from_result(client, &result, span) : status;
+    if (client != NULL && client->plane.memory != NULL)
+        return lessee_alloc(client, span, size);
+    return alloc_by_socket(client, span, size);
 }
 
 int jitc_release(jitc_client *client, const void *rx)
 {
-    struct request request = {.operation = OPERATION_RELEASE};
-    struct result result;
-    int status = span_offset(client, rx, &request.span);
+    uint64_t offset;
+    int status = span_offset(client, rx, &offset);
 
-    return status == JITC_OK ? call_run(client, &request, &result) : status;
+    if (status != JITC_OK)
+        return status;
+    return client->plane.memory != NULL ? lessee_release(client, offset) : release_by_socket(client, offset);
 }
 
 int jitc_flush(jitc_client *client)
@@ -119,7 +94,9 @@ int jitc_flush(jitc_client *client)
 
     if (status != JITC_OK || client->plane.memory == NULL)
         return status; /* by the socket, each call waits for its answer */
-    status = plane_flush(client);
+    status = lessee_settle(client);
+    if (status == JITC_OK)
+        status = plane_flush(client);
     if (status != JITC_OK || (status = client_lock(client)) != JITC_OK)
         return status;
     status = plane_take_refusal(&client->plane);

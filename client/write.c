@@ -114,7 +114,7 @@ static int write_through(struct jitc_client *client, uint64_t span, size_t at, c
 int jitc_write(jitc_client *client, jitc_span *span, size_t offset, const void *src, size_t size,
                jitc_write_policy policy)
 {
-    uint64_t start;
+    uint64_t start = 0;
     int status = span_check_policy(policy);
 
     if (status == JITC_OK)

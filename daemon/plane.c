@@ -22,7 +22,8 @@
 #define TELL_BYTES 4096u
 /* The least time, but none, for which it is worth to stay awake. */
 #define SPIN_MIN_NS UINT64_C(2000)
-#define LINE_BYTES 64u
+/* Entries that may be done without being told. */
+#define UNTOLD_MAX 64u
 
 static int make_ring(struct plane *plane)
 {
@@ -165,6 +166,7 @@ void plane_resume(struct plane *plane)
 /* Tells the client how far we are. */
 static void tell(struct plane *plane)
 {
+    plane->told = plane->head;
     if (!ring_complete(&plane->ring, plane->head, plane->refused))
         return;
     ring_wake(&plane->ring);
@@ -173,8 +175,18 @@ static void tell(struct plane *plane)
         plane->idle_since_ns = 1;
 }
 
+/*
+ * Nobody waits for what only gives something back, or takes it: that it is done can be told together with what
+ * comes next, or when nothing comes.
+ */
+static bool is_waited_for(enum operation operation)
+{
+    return operation != OPERATION_CARVE && operation != OPERATION_RELEASE && operation != OPERATION_SHRINK &&
+           operation != OPERATION_RETURN;
+}
+
 /* False: the entry is nonsense. */
-static bool serve_entry(struct plane *plane, uint64_t *bytes)
+static bool serve_entry(struct plane *plane, uint64_t *bytes, bool *is_due)
 {
     struct request request;
     struct result result;
@@ -188,6 +200,9 @@ static bool serve_entry(struct plane *plane, uint64_t *bytes)
         ring_answer(&plane->ring, plane->head, &result);
     plane->head++;
     *bytes += request.data_bytes;
+    if (request.operation == OPERATION_WRITE)
+        plane->staged = (uint64_t)(request.data + request.data_bytes - plane->ring.staging);
+    *is_due = *is_due || is_waited_for(request.operation);
     return true;
 }
 
@@ -206,17 +221,22 @@ bool plane_serve(struct plane *plane)
     uint64_t began_at = plane->head;
     uint64_t told_bytes = 0;
     uint64_t bytes = 0;
+    bool is_due = false;
 
-    if (pending == 0)
+    if (pending == 0) {
+        if (plane->told != plane->head)
+            tell(plane);
         return false;
+    }
     if (pending > RING_ENTRIES) {
         end(plane, "and those after it: tail is not within the ring's length of head");
         return true;
     }
     plane->idle_since_ns = 0;
+    ring_prefetch(&plane->ring, plane->head, plane->staged);
     ring_note_daemon_cpu(&plane->ring, sched_getcpu());
     while (plane->head < end_at && bytes < BATCH_BYTES) {
-        if (!serve_entry(plane, &bytes)) {
+        if (!serve_entry(plane, &bytes, &is_due)) {
             end(plane, "makes no sense");
             return true;
         }
@@ -225,7 +245,8 @@ bool plane_serve(struct plane *plane)
             told_bytes = bytes;
         }
     }
-    tell(plane);
+    if (is_due || plane->head - plane->told >= UNTOLD_MAX)
+        tell(plane);
     connection_pace(plane->connection, (size_t)(plane->head - began_at));
     return true;
 }

@@ -157,6 +157,16 @@ uint64_t ring_pending(const struct ring *ring, uint64_t head)
     return atomic_load_explicit(&ring->header->tail, memory_order_acquire) - head;
 }
 
+void ring_prefetch(const struct ring *ring, uint64_t number, uint64_t data)
+{
+    const uint8_t *staging = ring->staging + data % RING_STAGING_BYTES;
+
+    __builtin_prefetch(&ring->entries[number % RING_ENTRIES]);
+    __builtin_prefetch(&ring->entries[(number + 1) % RING_ENTRIES]);
+    for (size_t line = 0; line < 4; line++)
+        __builtin_prefetch(staging + line * 64);
+}
+
 /* Word by word, each read once: what it becomes afterwards is the client's business. */
 static struct ring_entry copy_entry(const struct ring *ring, uint64_t number)
 {

@@ -144,6 +144,8 @@ bool ring_daemon_was_on(const struct ring *ring, int cpu);
 
 /* How many entries wait beyond `head`, or more than RING_ENTRIES where the client's tail is nonsense. */
 uint64_t ring_pending(const struct ring *ring, uint64_t head);
+/* What will be read first is on its way from the client's processor: entry `number`, and data at `data`. */
+void ring_prefetch(const struct ring *ring, uint64_t number, uint64_t data);
 /*
  * Entry `number`, copied out before it is looked at. False: it is nonsense. The data of a write is still
  * the client's to change: it is to be read once.
