@@ -8,6 +8,7 @@
 #include "client/failure.h"
 #include "client/plane.h"
 #include "client/span.h"
+#include "proto/prefetch.h"
 
 int lessee_init(struct lessee *lessee, uint64_t arena_bytes, uint32_t granularity, bool keeps_nothing)
 {
@@ -243,6 +244,8 @@ static int carve(struct jitc_client *client, jitc_span *span, size_t size)
     if (lessee->vacant == block_of(carved.offset) + 1)
         lessee->vacant = 0;
     lessee->recent = (struct recent){.state = RECENT_LIVE, .offset = carved.offset, .bytes = carved.bytes};
+    if (is_direct(client))
+        prefetch_to_write(client->map.rw + carved.offset);
     put(client, OPERATION_CARVE, carved.offset, carved.bytes);
     plane_publish_lazily(&client->plane);
     span_at(client, carved.offset, carved.bytes, carved.clean ? SPAN_ICACHE_CLEAN : 0, span);
@@ -306,6 +309,8 @@ static int release(struct jitc_client *client, uint64_t offset)
         keep(client, offset, lessee->recent.bytes);
         return JITC_OK;
     }
+    if (is_direct(client))
+        prefetch_to_write(client->map.rw + offset);
     drop_recent(client);
     if (!heap_find(&lessee->heap, offset, &span))
         return release_foreign(client, offset);

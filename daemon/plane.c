@@ -14,6 +14,7 @@
 #include "daemon/memfd.h"
 #include "daemon/poller.h"
 #include "daemon/server.h"
+#include "proto/prefetch.h"
 
 /* What one plane is served in one go, so that the others are not kept waiting: entries, or bytes of code. */
 #define BATCH_ENTRIES 32u
@@ -185,6 +186,17 @@ static bool is_waited_for(enum operation operation)
            operation != OPERATION_RETURN;
 }
 
+/* Large arenas are in no cache: what is written last is called for first. */
+static void call_for_memory(const struct plane *plane, const struct request *request)
+{
+    const struct session *session = plane->connection->session;
+
+    if (request->span >= session->shape.arena_bytes)
+        return;
+    if (request->operation == OPERATION_WRITE || request->operation == OPERATION_RELEASE)
+        prefetch_to_write(session->arena.bytes + request->span);
+}
+
 /* False: the entry is nonsense. */
 static bool serve_entry(struct plane *plane, uint64_t *bytes, bool *is_due)
 {
@@ -193,6 +205,7 @@ static bool serve_entry(struct plane *plane, uint64_t *bytes, bool *is_due)
 
     if (!ring_decode(&plane->ring, plane->head, &request))
         return false;
+    call_for_memory(plane, &request);
     if (connection_run(plane->connection, &request, &result) != STATUS_OK)
         plane->refused++;
     if (result.status != STATUS_OK || result.has_span || result.has_usage ||
