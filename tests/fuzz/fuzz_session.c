@@ -236,6 +236,7 @@ static void set_owner(uint64_t offset, uint64_t bytes, uint32_t to)
         must((owner[at] == 0) == (to != 0));
         owner[at] = to;
         owned[at / unit_granules] += to != 0 ? 1u : UINT32_MAX;
+        counted[at / unit_granules].known = false;
         stale[at] = true;
     }
     used += to != 0 ? bytes : -bytes;

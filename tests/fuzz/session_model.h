@@ -19,6 +19,14 @@ struct live {
     bool sealed;
 };
 
+struct free_runs {
+    bool known;
+    uint32_t count;
+    uint32_t granules;
+    uint32_t longest;
+    uint32_t last; /* up to the unit's end, or 0 */
+};
+
 static uint32_t units;
 static uint32_t granularity;
 static uint32_t unit_granules;
@@ -26,7 +34,8 @@ static uint32_t unit_granules;
 static uint32_t owner[UNITS_MAX * UNIT_GRANULES_MAX]; /* by granule: 1 + its span's first, or 0 */
 static bool stale[UNITS_MAX * UNIT_GRANULES_MAX];     /* by granule: was part of a span */
 static uint8_t content[UNITS_MAX * BLOCK_BYTES];
-static uint32_t owned[UNITS_MAX]; /* by unit: granules that are in spans */
+static uint32_t owned[UNITS_MAX];           /* by unit: granules that are in spans */
+static struct free_runs counted[UNITS_MAX]; /* if known: see free_runs() */
 static bool leased[UNITS_MAX];
 static struct live spans[UNITS_MAX * UNIT_GRANULES_MAX];
 static uint32_t place[UNITS_MAX * UNIT_GRANULES_MAX]; /* by a span's first granule: which of `spans` */
@@ -39,6 +48,7 @@ static inline void begin_model(void)
     memset(owner, 0, sizeof owner[0] * units * unit_granules);
     memset(stale, 0, sizeof stale[0] * units * unit_granules);
     memset(owned, 0, sizeof owned);
+    memset(counted, 0, sizeof counted);
     memset(leased, 0, sizeof leased);
     count = 0;
     used = 0;
@@ -64,18 +74,13 @@ static inline struct live *find_around(uint64_t offset)
     return find((uint64_t)(owner[granule] - 1) * granularity);
 }
 
-struct free_runs {
-    uint32_t count;
-    uint32_t granules;
-    uint32_t longest;
-    uint32_t last; /* up to the unit's end, or 0 */
-};
-
 static inline struct free_runs free_runs(uint32_t unit)
 {
     const uint32_t *granules = owner + (size_t)unit * unit_granules;
-    struct free_runs runs = {0};
+    struct free_runs runs = {.known = true};
 
+    if (counted[unit].known)
+        return counted[unit];
     for (uint32_t at = 1; at < unit_granules; at++) {
         bool is_free = granules[at] == 0;
 
@@ -85,6 +90,7 @@ static inline struct free_runs free_runs(uint32_t unit)
         if (runs.last > runs.longest)
             runs.longest = runs.last;
     }
+    counted[unit] = runs;
     return runs;
 }
 
