@@ -167,6 +167,8 @@ static enum status run_reset(struct session *session, const struct request *requ
 static enum status run_statistics(struct session *session, const struct request *request,
                                   struct result *result)
 {
+    uint64_t largest = heap_largest_free_bytes(&session->heap);
+
     (void)request;
     result->has_usage = true;
     result->usage = (struct usage){
@@ -178,7 +180,8 @@ static enum status run_statistics(struct session *session, const struct request 
         .reserved_peak_bytes = session->reserved_peak_bytes,
         .huge_bytes = session->arena.huge_bytes,
         .leased_bytes = heap_leased_bytes(&session->heap),
-        .largest_free_bytes = heap_largest_free_bytes(&session->heap),
+        .largest_free_bytes =
+            largest < session->shape.span_max_bytes ? largest : session->shape.span_max_bytes,
         .free_runs = session->heap.free_runs,
     };
     return STATUS_OK;

@@ -20,7 +20,10 @@ static uint8_t encoded[2 * RECORD_MAX_BYTES];
 
 static const struct shape shapes[] = {
     {.arena_bytes = ARENA_MIN_BYTES, .span_max_bytes = ARENA_MIN_BYTES - 64, .granularity = 64},
-    {.arena_bytes = UINT64_C(64) << 20, .span_max_bytes = SPAN_LIMIT_BYTES, .granularity = 128},
+    {.arena_bytes = UINT64_C(64) << 20,
+     .span_max_bytes = SPAN_LIMIT_BYTES,
+     .granularity = 128,
+     .is_direct = true},
     {.arena_bytes = ARENA_LIMIT_BYTES, .span_max_bytes = SPAN_LIMIT_BYTES, .granularity = 256},
 };
 
@@ -47,12 +50,16 @@ static void check_valid(const struct request *request, const struct shape *shape
     case OPERATION_ALLOC:
         must(request->size > 0 && request->size <= shape->span_max_bytes);
         break;
-    case OPERATION_RELEASE:
     case OPERATION_SEAL:
+        check_span(request, shape);
+        break;
+    case OPERATION_RELEASE:
+        must(!request->filled || shape->is_direct);
         check_span(request, shape);
         break;
     case OPERATION_SHRINK:
         must(request->size > 0);
+        must(!request->filled || shape->is_direct);
         check_span(request, shape);
         break;
     case OPERATION_QUERY:
@@ -76,10 +83,20 @@ static void check_valid(const struct request *request, const struct shape *shape
     case OPERATION_RESET:
         must(request->kind == RESET_SOFT || request->kind == RESET_HARD);
         break;
-    case OPERATION_STATISTICS:
     case OPERATION_LEASE:
+        must(request->size > 0 && request->size <= BLOCK_BYTES - shape->granularity);
+        break;
     case OPERATION_CARVE:
+        check_span(request, shape);
+        must(request->size > 0);
+        must(!__builtin_add_overflow(request->span % BLOCK_BYTES, request->size, &end));
+        must(end <= BLOCK_BYTES);
+        break;
     case OPERATION_RETURN:
+        check_span(request, shape);
+        must(request->span % BLOCK_BYTES == 0);
+        break;
+    case OPERATION_STATISTICS:
         break;
     case OPERATION_COUNT:
         must(request->operation != OPERATION_COUNT);
@@ -98,6 +115,7 @@ static void check_same(const struct request *got, const struct request *wanted)
     must_be(got->expected, wanted->expected);
     must_be(got->desired, wanted->desired);
     must_be(got->kind, wanted->kind);
+    must_be(got->filled, wanted->filled);
 }
 
 static void check_encoding(const struct request *request)

@@ -7,6 +7,7 @@
  * - No byte outside a live span differs from the fill, none inside from what was written.
  * - A span never overlaps another, nor starts on a trap granule; it is clean only if none
  *   of its memory was ever part of a span. Room is refused only if there is none.
+ * - What is leased goes to nobody else, and is carved exactly where it is free.
  * - The sums, the charge and the file's length agree after every operation.
  */
 #include <string.h>
@@ -16,19 +17,10 @@
 #include "daemon/operation.h"
 #include "proto/codec.h"
 #include "tests/fuzz/input.h"
-#include "tests/fuzz/target.h"
+#include "tests/fuzz/session_model.h"
 
-#define UNITS_MAX 40u /* more than a session keeps when blocks become free */
-#define UNITS_FEW 8u  /* which is faster */
-#define UNIT_GRANULES_MAX (BLOCK_BYTES / GRANULARITY_MIN_BYTES)
 #define OPERATIONS_LIMIT 600
 #define CHECK_ALL_EVERY 32
-
-struct live {
-    uint64_t offset;
-    uint64_t bytes;
-    bool sealed;
-};
 
 static struct session *session;
 static struct quota quota;
@@ -37,23 +29,10 @@ static struct request_record sent; /* what `request` points into */
 static struct request request;
 static struct result result;
 
-static uint32_t units;
-static uint32_t granularity;
-static uint32_t unit_granules;
 static uint8_t fill;
 static uint32_t spans_max;
 static uint64_t bytes_max;
 static uint64_t reserve_bytes;
-
-static uint32_t owner[UNITS_MAX * UNIT_GRANULES_MAX]; /* by granule: 1 + its span's first, or 0 */
-static bool stale[UNITS_MAX * UNIT_GRANULES_MAX];     /* by granule: was part of a span */
-static uint8_t content[UNITS_MAX * BLOCK_BYTES];
-static uint32_t owned[UNITS_MAX]; /* by unit: granules that are in spans */
-static struct live spans[UNITS_MAX * UNIT_GRANULES_MAX];
-static uint32_t place[UNITS_MAX * UNIT_GRANULES_MAX]; /* by a span's first granule: which of `spans` */
-static size_t count;
-static uint64_t used;
-static uint64_t grown;
 
 static uint8_t wire[2 * RECORD_MAX_BYTES];
 static uint8_t pool_bytes[CODEC_POOL_BYTES] __attribute__((aligned(16)));
@@ -100,67 +79,10 @@ static void set_up(struct input *input)
     fill = (uint8_t)hello.fill_pattern;
     must_be(hello.fill_pattern, fill * 0x01010101u);
     reserve_bytes = session->immediate_release ? 0 : SESSION_RESERVE_BYTES;
-    memset(owner, 0, sizeof owner[0] * units * unit_granules);
-    memset(stale, 0, sizeof stale[0] * units * unit_granules);
-    memset(owned, 0, sizeof owned);
-    count = 0;
-    used = 0;
-    grown = 0;
+    begin_model();
 }
 
 /* ---- What should be there ------------------------------------------------------------- */
-
-static struct live *find(uint64_t offset)
-{
-    uint64_t granule = offset / granularity;
-
-    if (granule >= (uint64_t)units * unit_granules || owner[granule] != granule + 1 ||
-        offset % granularity != 0)
-        return NULL;
-    return &spans[place[granule]];
-}
-
-static struct live *find_around(uint64_t offset)
-{
-    uint64_t granule = offset / granularity;
-
-    if (granule >= (uint64_t)units * unit_granules || owner[granule] == 0)
-        return NULL;
-    return find((uint64_t)(owner[granule] - 1) * granularity);
-}
-
-static uint32_t longest_run(uint32_t unit)
-{
-    const uint32_t *granules = owner + (size_t)unit * unit_granules;
-    uint32_t longest = 0;
-    uint32_t run = 0;
-
-    for (uint32_t at = 1; at < unit_granules; at++) {
-        run = granules[at] == 0 ? run + 1 : 0;
-        if (run > longest)
-            longest = run;
-    }
-    return longest;
-}
-
-/* Up to where the arena needs memory for such a span: 0 for what it has; UINT64_MAX if there's no room. */
-static uint64_t needed_bytes(uint64_t bytes)
-{
-    uint64_t granules = (bytes + granularity - 1) / granularity;
-    uint64_t wanted = granules / unit_granules + 1; /* with the trap granule */
-    uint64_t run = 0;
-
-    for (uint32_t unit = 0; wanted == 1 && unit < units; unit++) {
-        if (owned[unit] != 0 && longest_run(unit) >= granules)
-            return 0;
-    }
-    for (uint32_t unit = 0; unit < units; unit++) {
-        run = owned[unit] == 0 ? run + 1 : 0;
-        if (run == wanted)
-            return (uint64_t)(unit + 1) * BLOCK_BYTES;
-    }
-    return UINT64_MAX;
-}
 
 static enum status predict_change(uint64_t bytes)
 {
@@ -184,6 +106,69 @@ static enum status predict_alloc(void)
     return needed > bytes_max ? STATUS_QUOTA_BYTES : STATUS_OK;
 }
 
+/* A lease of a block that nobody has. */
+static enum status predict_fresh_lease(uint32_t *unit)
+{
+    for (*unit = 0; *unit < units && is_taken(*unit);)
+        ++*unit;
+    if (*unit == units)
+        return STATUS_ARENA_FULL;
+    return (uint64_t)(*unit + 1) * BLOCK_BYTES > bytes_max ? STATUS_QUOTA_BYTES : STATUS_OK;
+}
+
+/*
+ * What is free at a block's end is leased if it's an eighth of a block and no run is longer. One block
+ * with such a run is looked at: where some of them have other runs too, *result tells which it was.
+ */
+static enum status predict_lease(void)
+{
+    uint64_t granules = (request.size + granularity - 1) / granularity;
+    uint32_t longest = 0;
+    uint32_t fresh;
+    bool ends = false;
+    bool others = false;
+
+    for (uint32_t unit = 0; unit < units; unit++) {
+        if (is_open(unit) && free_runs(unit).longest > longest)
+            longest = free_runs(unit).longest;
+    }
+    for (uint32_t unit = 0; unit < units; unit++) {
+        struct free_runs runs = {0};
+
+        if (is_open(unit))
+            runs = free_runs(unit);
+        if (runs.longest == 0 || runs.longest != longest)
+            continue;
+        if (runs.count == 1 && runs.last == longest)
+            ends = true;
+        else
+            others = true;
+    }
+    ends = ends && longest >= granules && longest >= unit_granules / 8;
+    if (ends && (!others || (result.status == STATUS_OK && owned[result.offset / BLOCK_BYTES] != 0))) {
+        must(result.status != STATUS_OK || result.size == (uint64_t)longest * granularity);
+        return STATUS_OK;
+    }
+    if (result.status == STATUS_OK)
+        must(predict_fresh_lease(&fresh) == STATUS_OK && result.offset / BLOCK_BYTES == fresh);
+    return predict_fresh_lease(&fresh);
+}
+
+static enum status predict_carve(void)
+{
+    uint64_t first = request.span / granularity;
+
+    if (count >= spans_max)
+        return STATUS_QUOTA_SPANS;
+    if (!leased[request.span / BLOCK_BYTES] || first % unit_granules == 0)
+        return STATUS_NO_SPAN;
+    for (uint64_t at = first; at < first + (request.size + granularity - 1) / granularity; at++) {
+        if (owner[at] != 0)
+            return STATUS_NO_SPAN;
+    }
+    return STATUS_OK;
+}
+
 static uint64_t content_at(uint64_t offset)
 {
     uint64_t present = 0;
@@ -192,7 +177,7 @@ static uint64_t content_at(uint64_t offset)
     return present;
 }
 
-/* For a valid request. */
+/* For a valid request, which was run. */
 static enum status predict(void)
 {
     enum status status;
@@ -215,11 +200,14 @@ static enum status predict(void)
         return status == STATUS_OK && content_at(request.span + request.at) != request.expected
                    ? STATUS_MISMATCH
                    : status;
+    case OPERATION_LEASE:
+        return predict_lease();
+    case OPERATION_CARVE:
+        return predict_carve();
+    case OPERATION_RETURN:
+        return leased[request.span / BLOCK_BYTES] ? STATUS_OK : STATUS_NO_SPAN;
     case OPERATION_RESET:
     case OPERATION_STATISTICS:
-    case OPERATION_LEASE:
-    case OPERATION_CARVE:
-    case OPERATION_RETURN:
     case OPERATION_COUNT:
         break;
     }
@@ -248,16 +236,23 @@ static void set_owner(uint64_t offset, uint64_t bytes, uint32_t to)
         must((owner[at] == 0) == (to != 0));
         owner[at] = to;
         owned[at / unit_granules] += to != 0 ? 1u : UINT32_MAX;
+        counted[at / unit_granules].known = false;
         stale[at] = true;
     }
     used += to != 0 ? bytes : -bytes;
+}
+
+static void note_span(uint64_t offset, uint64_t bytes)
+{
+    set_owner(offset, bytes, (uint32_t)(offset / granularity) + 1);
+    place[offset / granularity] = (uint32_t)count;
+    spans[count++] = (struct live){.offset = offset, .bytes = bytes};
 }
 
 static void note_alloc(void)
 {
     uint64_t first = result.offset / granularity;
     uint64_t granules = (request.size + granularity - 1) / granularity;
-    bool clean = true;
 
     must(result.has_span && result.offset % granularity == 0);
     must_be(result.size, granules * granularity);
@@ -265,18 +260,40 @@ static void note_alloc(void)
     must(first % unit_granules != 0); /* the trap granule */
     must(granules >= unit_granules ? first % unit_granules == 1
                                    : first / unit_granules == (first + granules - 1) / unit_granules);
-    for (uint64_t at = first; at < first + granules; at++)
-        clean = clean && !stale[at];
-    must_be(result.flags, clean ? SPAN_ICACHE_CLEAN : 0);
-    set_owner(result.offset, result.size, (uint32_t)first + 1);
-    place[first] = (uint32_t)count;
-    spans[count++] = (struct live){.offset = result.offset, .bytes = result.size};
+    for (uint64_t at = first; at < first + granules; at += unit_granules)
+        must(!leased[at / unit_granules]);
+    must(!leased[(first + granules - 1) / unit_granules]);
+    must_be(result.flags, is_clean(result.offset, result.size) ? SPAN_ICACHE_CLEAN : 0);
+    note_span(result.offset, result.size);
+}
+
+/* Up to its block's end, and all that is free there. */
+static void note_lease(void)
+{
+    uint32_t unit = (uint32_t)(result.offset / BLOCK_BYTES);
+    struct free_runs runs;
+
+    must(result.has_span && result.offset % granularity == 0 && result.offset + result.size <= grown);
+    must_be(result.offset + result.size, (uint64_t)(unit + 1) * BLOCK_BYTES);
+    must(!leased[unit] && result.size >= request.size);
+    runs = free_runs(unit);
+    must(runs.count == 1);
+    must_be(result.size, (uint64_t)runs.last * granularity);
+    must_be(result.flags, is_clean(result.offset, result.size) ? SPAN_ICACHE_CLEAN : 0);
+    leased[unit] = true;
+}
+
+static void note_carve(void)
+{
+    must(!result.has_span && result.found == 0);
+    note_span(request.span, (request.size + granularity - 1) / granularity * granularity);
 }
 
 static void note_cut(struct live *live, uint64_t keep)
 {
     set_owner(live->offset + keep, live->bytes - keep, 0);
-    memset(content + live->offset + keep, fill, live->bytes - keep);
+    if (!request.filled)
+        memset(content + live->offset + keep, fill, live->bytes - keep);
     live->bytes = keep;
     if (keep == 0) {
         *live = spans[--count];
@@ -295,9 +312,26 @@ static void check_told(const struct live *live)
 static void check_usage(void)
 {
     uint64_t blocks = 0;
+    uint64_t leased_granules = 0;
+    uint64_t runs_count = 0;
+    uint64_t largest = 0;
+    uint64_t empty = 0; /* granules of the units before this one that are in no block */
 
-    for (uint32_t unit = 0; unit < units; unit++)
+    for (uint32_t unit = 0; unit < units; unit++) {
+        struct free_runs runs = free_runs(unit);
+        uint64_t room = 0;
+
         blocks += owned[unit] != 0;
+        leased_granules += leased[unit] ? runs.granules : 0;
+        runs_count += is_taken(unit) ? runs.count : 0;
+        empty = is_taken(unit) || unit >= grown / BLOCK_BYTES ? 0 : empty + unit_granules;
+        if (is_open(unit))
+            room = runs.longest;
+        else if (empty > 0)
+            room = empty - 1;
+        if (room > largest)
+            largest = room;
+    }
     must(result.has_usage);
     must_be(result.usage.blocks, blocks);
     must_be(result.usage.spans, count);
@@ -305,6 +339,9 @@ static void check_usage(void)
     must_be(result.usage.reserved_bytes, grown);
     must(result.usage.reserved_peak_bytes >= grown);
     must(result.usage.reserved_peak_bytes <= bytes_max);
+    must_be(result.usage.leased_bytes, leased_granules * granularity);
+    must_be(result.usage.free_runs, runs_count);
+    must_be(result.usage.largest_free_bytes, largest * granularity);
 }
 
 /* The request was done, with `result`. */
@@ -344,13 +381,24 @@ static void note(void)
     case OPERATION_RESET:
         while (count > 0)
             note_cut(&spans[count - 1], 0);
+        memset(leased, 0, sizeof leased);
+        memset(content, fill, grown); /* also where a client had not filled what it said it had */
         break;
     case OPERATION_STATISTICS:
         check_usage();
         break;
     case OPERATION_LEASE:
+        note_growth();
+        note_lease();
+        break;
     case OPERATION_CARVE:
+        note_carve();
+        break;
     case OPERATION_RETURN:
+        leased[request.span / BLOCK_BYTES] = false;
+        must(session->arena.kind != ARENA_THROUGH ||
+             session->arena.grown_bytes <= end_bytes() + reserve_bytes);
+        break;
     case OPERATION_COUNT:
         must(request.operation != OPERATION_COUNT);
     }
@@ -358,15 +406,6 @@ static void note(void)
 }
 
 /* ---- Checks ----------------------------------------------------------------------------- */
-
-static uint64_t end_bytes(void)
-{
-    for (uint32_t unit = units; unit > 0; unit--) {
-        if (owned[unit - 1] != 0)
-            return (uint64_t)unit * BLOCK_BYTES;
-    }
-    return 0;
-}
 
 static void check_sums(void)
 {
@@ -439,6 +478,50 @@ static uint64_t some_span(struct input *input)
     return spans[which % count].offset;
 }
 
+/* A block that is leased, if any is; else any. */
+static uint64_t some_block(struct input *input)
+{
+    uint8_t which = input_byte(input);
+
+    if (which >= 0xF8)
+        return input_number(input, 8);
+    for (uint32_t i = 0; which < 0xF0 && i < units; i++) {
+        uint32_t unit = (which + i) % units;
+
+        if (leased[unit])
+            return unit * (uint64_t)BLOCK_BYTES;
+    }
+    return which * (uint64_t)BLOCK_BYTES;
+}
+
+/* Mostly where it is free. */
+static uint64_t some_place(struct input *input)
+{
+    uint64_t block = some_block(input);
+    uint64_t at = input_number(input, 2);
+    uint64_t first = block / granularity;
+
+    if (block % BLOCK_BYTES != 0 || block / BLOCK_BYTES >= units || at >= 0xF000)
+        return block + at;
+    at %= unit_granules;
+    while (at < unit_granules - 1 && (at == 0 || owner[first + at] != 0))
+        at++;
+    return block + at * granularity;
+}
+
+/* In a direct session the client fills what it says it has, well or badly. */
+static void fill_as_client(struct input *input, const struct request *from)
+{
+    uint8_t byte = input_byte(input);
+    const struct live *live = find(from->span);
+    uint64_t keep = (from->size + granularity - 1) / granularity * granularity;
+
+    if (session->arena.kind != ARENA_DIRECT || live == NULL || live->sealed || from->size > live->bytes)
+        return;
+    memset(session->arena.bytes + live->offset + keep, byte, live->bytes - keep);
+    memset(content + live->offset + keep, byte, live->bytes - keep);
+}
+
 static void some_patch(struct input *input, struct request *to)
 {
     uint8_t form = input_byte(input);
@@ -458,19 +541,32 @@ static void some_patch(struct input *input, struct request *to)
 static void some_request(struct input *input, struct request *to)
 {
     static const enum operation operations[] = {
-        OPERATION_ALLOC,      OPERATION_RELEASE, OPERATION_SHRINK,  OPERATION_QUERY,
-        OPERATION_WRITE,      OPERATION_PATCH,   OPERATION_SEAL,    OPERATION_RESET,
-        OPERATION_STATISTICS, OPERATION_ALLOC,   OPERATION_RELEASE, OPERATION_SHRINK,
-        OPERATION_WRITE,      OPERATION_ALLOC,   OPERATION_RELEASE, OPERATION_ALLOC,
+        OPERATION_ALLOC,   OPERATION_RELEASE, OPERATION_SHRINK, OPERATION_QUERY,      OPERATION_WRITE,
+        OPERATION_PATCH,   OPERATION_SEAL,    OPERATION_RESET,  OPERATION_STATISTICS, OPERATION_ALLOC,
+        OPERATION_RELEASE, OPERATION_SHRINK,  OPERATION_WRITE,  OPERATION_ALLOC,      OPERATION_RELEASE,
+        OPERATION_ALLOC,   OPERATION_LEASE,   OPERATION_CARVE,  OPERATION_RETURN,     OPERATION_STATISTICS,
+        OPERATION_CARVE,   OPERATION_RELEASE, OPERATION_SHRINK, OPERATION_ALLOC,      OPERATION_LEASE,
+        OPERATION_CARVE,   OPERATION_RETURN,  OPERATION_WRITE,  OPERATION_CARVE,      OPERATION_RELEASE,
+        OPERATION_CARVE,   OPERATION_RELEASE,
     };
     static uint8_t data[WRITE_MAX_BYTES + 1];
+    uint8_t code = input_byte(input);
 
-    *to = (struct request){.operation = operations[input_byte(input) & 0x0F]};
-    if (to->operation != OPERATION_ALLOC && to->operation != OPERATION_RESET &&
-        to->operation != OPERATION_STATISTICS)
+    *to = (struct request){.operation = operations[code & 0x1F]};
+    if (to->operation == OPERATION_RETURN)
+        to->span = some_block(input);
+    else if (to->operation == OPERATION_CARVE)
+        to->span = some_place(input);
+    else if (to->operation != OPERATION_ALLOC && to->operation != OPERATION_LEASE &&
+             to->operation != OPERATION_RESET && to->operation != OPERATION_STATISTICS)
         to->span = some_span(input);
-    if (to->operation == OPERATION_ALLOC || to->operation == OPERATION_SHRINK)
+    if (to->operation == OPERATION_ALLOC || to->operation == OPERATION_LEASE ||
+        to->operation == OPERATION_CARVE || to->operation == OPERATION_SHRINK)
         to->size = some_size(input);
+    if (to->operation == OPERATION_RELEASE || to->operation == OPERATION_SHRINK)
+        to->filled = (code & 0x20) != 0;
+    if (to->filled)
+        fill_as_client(input, to);
     if (to->operation == OPERATION_QUERY)
         to->span += input_byte(input);
     if (to->operation == OPERATION_WRITE) {
@@ -497,6 +593,7 @@ static void send_request(const struct request *from)
     must_be(codec_operation(&sent, 0, &request, &result), STATUS_OK);
     must(request.operation == from->operation && request.span == from->span && request.size == from->size);
     must(request.at == from->at && request.width == from->width && request.kind == from->kind);
+    must_be(request.filled, from->filled);
     must(request.expected == from->expected && request.desired == from->desired);
     must_be(request.data_bytes, from->data_bytes);
     must(from->data_bytes == 0 || memcmp(request.data, from->data, from->data_bytes) == 0);
@@ -528,13 +625,15 @@ static void run(const struct request *from)
     struct live touched = live == NULL ? (struct live){0} : *live;
     enum status invalid;
     enum status expected;
+    enum status got;
 
     send_request(from);
     result_init(&result);
     invalid = request_validate(&request, &session->shape, &result);
+    got = operation_run(session, &request, &result);
+    must_be(result.status, got);
     expected = invalid != STATUS_OK ? invalid : predict();
-    must_be(operation_run(session, &request, &result), expected);
-    must_be(result.status, expected);
+    must_be(got, expected);
     must((expected == STATUS_OK) == (result.text[0] == '\0'));
     send_result();
     if (expected == STATUS_OK)
@@ -553,6 +652,12 @@ static void tear_down(void)
 {
     while (count > 0)
         run(&(struct request){.operation = OPERATION_RELEASE, .span = spans[count / 2].offset});
+    run(&(struct request){.operation = OPERATION_STATISTICS});
+    for (uint32_t unit = 0; unit < units; unit++) {
+        if (leased[unit])
+            run(&(struct request){.operation = OPERATION_RETURN, .span = unit * (uint64_t)BLOCK_BYTES});
+    }
+    must_be(end_bytes(), 0);
     run(&(struct request){.operation = OPERATION_STATISTICS});
     check_bytes(0, grown);
     check_heap();

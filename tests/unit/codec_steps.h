@@ -66,6 +66,7 @@ static inline void assert_same_request(const struct request *got, const struct r
     ck_assert_uint_eq(got->expected, wanted->expected);
     ck_assert_uint_eq(got->desired, wanted->desired);
     ck_assert_uint_eq(got->kind, wanted->kind);
+    ck_assert_int_eq(got->filled, wanted->filled);
 }
 
 #define U64 UINT64_MAX
@@ -77,9 +78,11 @@ static const struct request samples[] = {
     {.operation = OPERATION_ALLOC, .size = U64},
     {.operation = OPERATION_RELEASE},
     {.operation = OPERATION_RELEASE, .span = U64},
+    {.operation = OPERATION_RELEASE, .span = 64, .filled = true},
     {.operation = OPERATION_SHRINK},
     {.operation = OPERATION_SHRINK, .span = 64, .size = 128},
     {.operation = OPERATION_SHRINK, .span = U64, .size = U64},
+    {.operation = OPERATION_SHRINK, .span = U64, .size = U64, .filled = true},
     {.operation = OPERATION_QUERY},
     {.operation = OPERATION_QUERY, .span = U64},
     {.operation = OPERATION_WRITE},
@@ -99,6 +102,15 @@ static const struct request samples[] = {
     {.operation = OPERATION_RESET, .kind = 77},
     {.operation = OPERATION_RESET, .kind = U32},
     {.operation = OPERATION_STATISTICS},
+    {.operation = OPERATION_LEASE},
+    {.operation = OPERATION_LEASE, .size = 64},
+    {.operation = OPERATION_LEASE, .size = U64},
+    {.operation = OPERATION_CARVE},
+    {.operation = OPERATION_CARVE, .span = 64, .size = 128},
+    {.operation = OPERATION_CARVE, .span = U64, .size = U64 - 1},
+    {.operation = OPERATION_RETURN},
+    {.operation = OPERATION_RETURN, .span = BLOCK_BYTES},
+    {.operation = OPERATION_RETURN, .span = U64},
 };
 #define SAMPLES (sizeof samples / sizeof samples[0])
 

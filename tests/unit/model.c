@@ -34,7 +34,9 @@ void model_init(struct model *model)
     model->spans = zeroed(model->granules + 1, sizeof *model->spans);
     model->owned = zeroed(model->units, sizeof *model->owned);
     model->longest = zeroed(model->units, sizeof *model->longest);
+    model->runs = zeroed(model->units, sizeof *model->runs);
     model->dirty = zeroed(model->units, sizeof *model->dirty);
+    model->leased = zeroed(model->units, sizeof *model->leased);
     memset(model->dirty, true, model->units);
     trap_fill(model, 0, (uint64_t)model->units * BLOCK_BYTES);
 }
@@ -48,7 +50,9 @@ void model_deinit(struct model *model)
     free(model->spans);
     free(model->owned);
     free(model->longest);
+    free(model->runs);
     free(model->dirty);
+    free(model->leased);
     *model = (struct model){0};
 }
 
@@ -92,12 +96,13 @@ bool model_add(struct model *model, uint64_t offset, uint64_t bytes)
     return clean;
 }
 
-void model_cut(struct model *model, struct live *live, uint64_t keep)
+void model_cut(struct model *model, struct live *live, uint64_t keep, bool filled)
 {
     uint32_t blocks = model->blocks;
 
     set_owner(model, live->offset + keep, live->bytes - keep, 0);
-    trap_fill(model, live->offset + keep, live->bytes - keep);
+    if (!filled)
+        trap_fill(model, live->offset + keep, live->bytes - keep);
     live->bytes = keep;
     if (keep == 0) {
         *live = model->spans[--model->count];
@@ -113,8 +118,9 @@ void model_clear(struct model *model)
         const struct live *live = &model->spans[model->count - 1];
 
         set_owner(model, live->offset, live->bytes, 0);
-        trap_fill(model, live->offset, live->bytes);
     }
+    memset(model->leased, false, model->units * sizeof *model->leased);
+    trap_fill(model, 0, model->reserved); /* also where a client had not filled what it said it had */
 }
 
 void model_reserve(struct model *model, uint64_t bytes)
@@ -125,10 +131,16 @@ void model_reserve(struct model *model, uint64_t bytes)
         model->peak = model->reserved;
 }
 
+/* In a block, or a block that waits for its first span. */
+static bool is_taken(const struct model *model, uint32_t unit)
+{
+    return model->owned[unit] != 0 || model->leased[unit];
+}
+
 uint64_t model_end(const struct model *model)
 {
     for (uint32_t unit = model->units; unit > 0; unit--) {
-        if (model->owned[unit - 1] != 0)
+        if (is_taken(model, unit - 1))
             return (uint64_t)unit * BLOCK_BYTES;
     }
     return 0;
@@ -143,6 +155,19 @@ void model_trim(struct model *model, uint64_t keep)
     for (uint64_t at = end / model->granularity; at < model->reserved / model->granularity; at++)
         model->stale[at] = false;
     model->reserved = end;
+}
+
+void model_lease(struct model *model, uint32_t unit)
+{
+    must((uint64_t)(unit + 1) * BLOCK_BYTES <= model->reserved, "unit %u is beyond the arena's memory", unit);
+    must(!model->leased[unit], "unit %u is leased twice", unit);
+    model->leased[unit] = true;
+}
+
+void model_return(struct model *model, uint32_t unit)
+{
+    model->leased[unit] = false;
+    model_trim(model, model->reserve_bytes);
 }
 
 /* ---- Questions ----------------------------------------------------------------------- */
@@ -184,22 +209,49 @@ uint32_t model_run(const struct model *model, uint64_t granule)
     return run;
 }
 
-uint32_t model_longest(struct model *model, uint32_t unit)
+static void count_runs(struct model *model, uint32_t unit)
 {
     uint64_t first = (uint64_t)unit * model->unit_granules;
+    uint32_t run = 0;
 
     if (!model->dirty[unit])
-        return model->longest[unit];
+        return;
     model->dirty[unit] = false;
     model->longest[unit] = 0;
+    model->runs[unit] = 0;
     for (uint32_t at = 1; at < model->unit_granules; at++) {
-        uint32_t run = model_run(model, first + at);
-
+        run = model->owner[first + at] == 0 ? run + 1 : 0;
+        if (run == 1)
+            model->runs[unit]++;
         if (run > model->longest[unit])
             model->longest[unit] = run;
-        at += run;
     }
+}
+
+uint32_t model_longest(struct model *model, uint32_t unit)
+{
+    count_runs(model, unit);
     return model->longest[unit];
+}
+
+uint32_t model_tail(struct model *model, uint32_t unit)
+{
+    uint64_t end = (uint64_t)(unit + 1) * model->unit_granules;
+
+    count_runs(model, unit);
+    return model->runs[unit] == 1 && is_free(model, end - 1) ? model->unit_granules - model->longest[unit]
+                                                             : 0;
+}
+
+bool model_can_carve(const struct model *model, uint64_t granule, uint64_t granules)
+{
+    if (granule >= model->granules || !model->leased[granule / model->unit_granules])
+        return false;
+    for (uint64_t at = granule; at < granule + granules; at++) {
+        if (!is_free(model, at))
+            return false;
+    }
+    return true;
 }
 
 uint32_t model_shortest(const struct model *model, uint32_t unit, uint64_t granules)
@@ -217,6 +269,12 @@ uint32_t model_shortest(const struct model *model, uint32_t unit, uint64_t granu
     return shortest;
 }
 
+/* What is free there is for anyone. */
+static bool is_open(const struct model *model, uint32_t unit)
+{
+    return model->owned[unit] != 0 && !model->leased[unit];
+}
+
 uint32_t model_place(struct model *model, uint64_t granules, uint32_t *longest)
 {
     uint64_t units = granules / model->unit_granules + 1; /* the trap granule goes with them */
@@ -225,7 +283,7 @@ uint32_t model_place(struct model *model, uint64_t granules, uint32_t *longest)
 
     *longest = 0;
     for (uint32_t unit = 0; units == 1 && unit < model->units; unit++) {
-        uint32_t room = model->owned[unit] == 0 ? 0 : model_longest(model, unit);
+        uint32_t room = is_open(model, unit) ? model_longest(model, unit) : 0;
 
         if (room >= granules && (found == MODEL_NO_UNIT || room < *longest)) {
             found = unit;
@@ -233,9 +291,77 @@ uint32_t model_place(struct model *model, uint64_t granules, uint32_t *longest)
         }
     }
     for (uint32_t unit = 0; found == MODEL_NO_UNIT && unit < model->units; unit++) {
-        run = model->owned[unit] == 0 ? run + 1 : 0;
+        run = is_taken(model, unit) ? 0 : run + 1;
         if (run == units)
             found = unit + 1 - run;
     }
     return found;
+}
+
+struct lease_place model_place_lease(struct model *model, uint64_t granules)
+{
+    struct lease_place place = {.unit = MODEL_NO_UNIT};
+    uint32_t longest = 0;
+
+    for (uint32_t unit = 0; unit < model->units; unit++) {
+        if (is_open(model, unit) && model_longest(model, unit) > longest)
+            longest = model_longest(model, unit);
+        if (place.unit == MODEL_NO_UNIT && !is_taken(model, unit))
+            place.unit = unit;
+    }
+    if (longest < granules || longest < model->unit_granules / 8)
+        return place;
+    place.must_be_tail = true;
+    for (uint32_t unit = 0; unit < model->units; unit++) {
+        if (!is_open(model, unit) || model_longest(model, unit) != longest)
+            continue;
+        if (model_tail(model, unit) != 0)
+            place.tail = longest;
+        else
+            place.must_be_tail = false;
+    }
+    return place;
+}
+
+/* ---- Sums ------------------------------------------------------------------------------ */
+
+uint64_t model_leased_bytes(const struct model *model)
+{
+    uint64_t granules = 0;
+
+    for (uint32_t unit = 0; unit < model->units; unit++) {
+        if (model->leased[unit]) /* the leading granule belongs to nobody, or to a large span */
+            granules += model->unit_granules - model->owned[unit] -
+                        (model->owner[(uint64_t)unit * model->unit_granules] == 0);
+    }
+    return granules * model->granularity;
+}
+
+uint64_t model_free_runs(struct model *model)
+{
+    uint64_t runs = 0;
+
+    for (uint32_t unit = 0; unit < model->units; unit++) {
+        if (!is_taken(model, unit))
+            continue;
+        count_runs(model, unit);
+        runs += model->runs[unit];
+    }
+    return runs;
+}
+
+uint64_t model_largest_free_bytes(struct model *model)
+{
+    uint64_t largest = 0;
+    uint64_t empty = 0; /* granules of the units before this one that are in no block */
+
+    for (uint32_t unit = 0; unit < model->reserved / BLOCK_BYTES; unit++) {
+        uint64_t granules;
+
+        empty = is_taken(model, unit) ? 0 : empty + model->unit_granules;
+        granules = is_open(model, unit) ? model_longest(model, unit) : empty == 0 ? 0 : empty - 1;
+        if (granules > largest)
+            largest = granules;
+    }
+    return largest * model->granularity;
 }

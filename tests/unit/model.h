@@ -51,8 +51,10 @@ struct model {
     struct live *spans;
     uint32_t count;
     uint32_t *owned;   /* by unit: granules that are in spans */
-    uint32_t *longest; /* by unit: the longest free run, if not `dirty` */
+    uint32_t *longest; /* by unit: the longest free run, and how many there are, if not `dirty` */
+    uint32_t *runs;
     bool *dirty;
+    bool *leased; /* by unit */
     uint32_t blocks;
     uint64_t used;
     uint64_t reserved;
@@ -65,14 +67,21 @@ void model_deinit(struct model *model);
 
 /* A span is there now; returns whether it is clean. `reserved` must reach over it. */
 bool model_add(struct model *model, uint64_t offset, uint64_t bytes);
-/* Cuts it to `keep` bytes, a multiple of the granularity; 0 removes it. */
-void model_cut(struct model *model, struct live *live, uint64_t keep);
-/* All spans are gone. */
+/* Cuts it to `keep` bytes, a multiple of the granularity; 0 removes it. `filled`: the bytes stay as they are.
+ */
+void model_cut(struct model *model, struct live *live, uint64_t keep, bool filled);
+/* All spans and leases are gone. */
 void model_clear(struct model *model);
 void model_reserve(struct model *model, uint64_t bytes);
 /* Memory behind the last block goes back, but for `keep` bytes. */
 void model_trim(struct model *model, uint64_t keep);
 uint64_t model_end(const struct model *model);
+
+/* The unit's free granules are leased; `reserved` must reach over it. Or are no longer. */
+void model_lease(struct model *model, uint32_t unit);
+void model_return(struct model *model, uint32_t unit);
+/* That many granules can be carved there. */
+bool model_can_carve(const struct model *model, uint64_t granule, uint64_t granules);
 
 /* The span that starts at `offset`, or that it lies in; NULL: none. */
 struct live *model_find(const struct model *model, uint64_t offset);
@@ -80,10 +89,29 @@ struct live *model_find_around(const struct model *model, uint64_t offset);
 
 /* Where a span of so many granules must go: the unit, with *longest free run, 0 if it is in no block. */
 uint32_t model_place(struct model *model, uint64_t granules, uint32_t *longest);
+/*
+ * Where a lease with room for so many granules may begin: in a block whose only free run is
+ * its end, if no free run is longer (`tail` granules, 0: not there), or in a unit that is in no
+ * block (MODEL_NO_UNIT: there is none). Of blocks with runs as long any can be the one that is
+ * looked at, so both may do; `must_be_tail` if only the first does.
+ */
+struct lease_place {
+    uint32_t tail;
+    bool must_be_tail;
+    uint32_t unit;
+};
+struct lease_place model_place_lease(struct model *model, uint64_t granules);
+/* The granule that the unit's only free run starts at, if that reaches to the unit's end; else 0. */
+uint32_t model_tail(struct model *model, uint32_t unit);
 /* The unit's longest free run, and the shortest that has `granules` (0: none). */
 uint32_t model_longest(struct model *model, uint32_t unit);
 uint32_t model_shortest(const struct model *model, uint32_t unit, uint64_t granules);
 /* The length of the free run that starts at `granule`; 0 if none starts there. */
 uint32_t model_run(const struct model *model, uint64_t granule);
+
+/* As the session tells them. */
+uint64_t model_leased_bytes(const struct model *model);
+uint64_t model_free_runs(struct model *model);
+uint64_t model_largest_free_bytes(struct model *model);
 
 #endif

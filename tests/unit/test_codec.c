@@ -89,8 +89,8 @@ END_TEST
 
 START_TEST(welcome_comes_out_as_it_went_in)
 {
-    struct welcome welcome = {1, 2, U64, WRITE_DIRECT, U64 - 1, 256, 0xF4F4F4F4u, true, U64 - 2, 6, 7,
-                              8, 9, 10, ""};
+    struct welcome welcome = {1, 2, U64, WRITE_DIRECT, U64 - 1, 256, 0xF4F4F4F4u, true, U64 - 2, 6,
+                              7, 8, 9,   10,           ""};
 
     for (size_t length = 0; length <= VERSION_TEXT_MAX_BYTES; length += VERSION_TEXT_MAX_BYTES) {
         memset(welcome.daemon, 'v', length);
@@ -170,6 +170,9 @@ START_TEST(results_come_out_as_they_went_in_and_in_order)
     ck_assert_uint_eq(result.usage.overhead_bytes, 5);
     ck_assert_uint_eq(result.usage.reserved_peak_bytes, U64);
     ck_assert_uint_eq(result.usage.huge_bytes, 7);
+    ck_assert_uint_eq(result.usage.leased_bytes, 8);
+    ck_assert_uint_eq(result.usage.largest_free_bytes, 9);
+    ck_assert_uint_eq(result.usage.free_runs, U64 - 1);
 }
 END_TEST
 

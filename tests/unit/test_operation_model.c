@@ -11,9 +11,9 @@
 #include <unistd.h>
 
 #include "daemon/operation.h"
+#include "tests/harness/suite.h"
 #include "tests/unit/dice.h"
 #include "tests/unit/model.h"
-#include "tests/harness/suite.h"
 
 #define OPERATIONS_DEFAULT UINT64_C(1050000)
 
@@ -29,7 +29,7 @@ static const struct setting {
 } settings[] = {
     {1, 1, 100000, ARENA_THROUGH, false},  {2, 2, 100000, ARENA_SEALED, false},
     {5, 4, 300, ARENA_THROUGH, true},      {64, 50, 100000, ARENA_THROUGH, false},
-    {520, 520, 2000, ARENA_DIRECT, false},
+    {520, 520, 2000, ARENA_DIRECT, false}, {3, 3, 100000, ARENA_DIRECT, false},
 };
 #define SETTINGS (sizeof settings / sizeof settings[0])
 #define GRANULARITIES 3
@@ -40,6 +40,7 @@ static struct session *session;
 static struct quota quota;
 static struct account *account;
 static const uint8_t *rx;
+static uint8_t *rw; /* a direct session's; NULL in others */
 static struct dice dice;
 static struct result result;
 static uint8_t data[WRITE_MAX_BYTES + 1];
@@ -83,6 +84,11 @@ static void set_up(uint32_t granularity)
     rx = mmap(NULL, arena_bytes, PROT_READ, MAP_SHARED, fd, 0);
     ck_assert_ptr_ne(rx, MAP_FAILED);
     ck_assert_int_eq(close(fd), 0);
+    rw = NULL;
+    if (setting->kind == ARENA_DIRECT) {
+        rw = mmap(NULL, arena_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, session->arena.fd_direct, 0);
+        ck_assert_ptr_ne(rw, MAP_FAILED);
+    }
 
     model = (struct model){
         .units = setting->units,
@@ -97,6 +103,8 @@ static void set_up(uint32_t granularity)
 static void tear_down(void)
 {
     ck_assert_int_eq(munmap((void *)(uintptr_t)rx, session->shape.arena_bytes), 0);
+    if (rw != NULL)
+        ck_assert_int_eq(munmap(rw, session->shape.arena_bytes), 0);
     session = session_free(session);
     ck_assert_uint_eq(account->held[QUOTA_BYTES], 0);
     account = account_unref(&quota, account);
@@ -125,6 +133,7 @@ static void check_sums(void)
     must_be(session->heap.spans, model.count);
     must_be(session->heap.blocks, model.blocks);
     must_be(heap_used_bytes(&session->heap), model.used);
+    must_be(heap_leased_bytes(&session->heap), model_leased_bytes(&model));
     must_be(session->arena.grown_bytes, model.reserved);
     must_be(heap_grown_bytes(&session->heap), model.reserved);
     must_be(account->held[QUOTA_BYTES], model.reserved);
@@ -152,6 +161,8 @@ static void check_all(void)
     must_be(fstat(session->arena.fd, &status), 0);
     must_be((uint64_t)status.st_size, model.reserved);
     must_be(heap_end_bytes(&session->heap), model_end(&model));
+    must_be(session->heap.free_runs, model_free_runs(&model));
+    must_be(heap_largest_free_bytes(&session->heap), model_largest_free_bytes(&model));
     check_bytes(0, model.reserved);
     for (uint64_t granule = 0; granule < model.granules; granule++) {
         uint64_t offset = granule * model.granularity;
@@ -293,19 +304,37 @@ static void do_alloc(void)
     check_bytes(result.offset, result.size); /* trap fill */
 }
 
+/* In a direct session a client may fill what it gives back, well or badly, and say so. */
+static bool some_filling(const struct live *live, uint64_t keep)
+{
+    if (!dice_percent(&dice, rw == NULL ? 2 : 50))
+        return false;
+    if (rw != NULL && live != NULL && keep < live->bytes) {
+        uint8_t byte = (uint8_t)dice_next(&dice);
+
+        memset(rw + live->offset + keep, byte, live->bytes - keep);
+        memset(model.bytes + live->offset + keep, byte, live->bytes - keep);
+    }
+    return true;
+}
+
 static void do_release(uint64_t span)
 {
-    struct request request = {.operation = OPERATION_RELEASE, .span = span};
     struct live *live = model_find(&model, span);
+    struct request request = {.operation = OPERATION_RELEASE, .span = span, .filled = some_filling(live, 0)};
     uint64_t bytes;
 
+    if (request.filled && rw == NULL) {
+        expect(STATUS_INVALID, &request);
+        return;
+    }
     if (live == NULL) {
         expect(STATUS_NO_SPAN, &request);
         return;
     }
     bytes = live->bytes;
     expect(STATUS_OK, &request);
-    model_cut(&model, live, 0);
+    model_cut(&model, live, 0, request.filled);
     check_bytes(span, bytes);
 }
 
@@ -314,9 +343,14 @@ static void do_shrink(void)
     struct request request = {.operation = OPERATION_SHRINK, .span = some_span()};
     struct live *live = model_find(&model, request.span);
     uint64_t bytes = live == NULL ? 64 : live->bytes;
+    uint64_t keep;
 
     request.size = dice_below(&dice, bytes + bytes / 16 + 2);
+    keep = (request.size + model.granularity - 1) / model.granularity * model.granularity;
+    request.filled = some_filling(live, request.size == 0 || live == NULL || live->sealed ? bytes : keep);
     if (request.size == 0) {
+        expect(STATUS_INVALID, &request);
+    } else if (request.filled && rw == NULL) {
         expect(STATUS_INVALID, &request);
     } else if (live == NULL) {
         expect(STATUS_NO_SPAN, &request);
@@ -326,8 +360,7 @@ static void do_shrink(void)
         expect(STATUS_INVALID, &request);
     } else {
         expect(STATUS_OK, &request);
-        model_cut(&model, live,
-                  (request.size + model.granularity - 1) / model.granularity * model.granularity);
+        model_cut(&model, live, keep, request.filled);
         check_span(live);
         check_bytes(live->offset, bytes);
     }
@@ -433,9 +466,143 @@ static void do_query(void)
         check_span(live);
 }
 
+/* A unit that is leased, if any is. */
+static uint32_t some_leased(void)
+{
+    uint32_t first = (uint32_t)dice_below(&dice, model.units);
+
+    for (uint32_t i = 0; i < model.units; i++) {
+        uint32_t unit = (first + i) % model.units;
+
+        if (model.leased[unit])
+            return unit;
+    }
+    return first;
+}
+
+/* The lease was granted, and begins at one of those places. */
+static void check_lease(const struct lease_place *place)
+{
+    uint32_t unit = (uint32_t)(result.offset / BLOCK_BYTES);
+    uint64_t first = result.offset / model.granularity;
+    uint64_t end = (uint64_t)(unit + 1) * BLOCK_BYTES;
+    bool clean = true;
+
+    must(result.has_span, "no lease in the result");
+    must_be(result.offset + result.size, end);
+    if (unit == place->unit) {
+        must(!place->must_be_tail || place->tail == 0, "a block was leased, not another's end");
+        must_be(result.offset % BLOCK_BYTES, model.granularity);
+        model_reserve(&model, end);
+    } else {
+        must_be(result.size, place->tail * model.granularity);
+        must_be(result.offset % BLOCK_BYTES, model_tail(&model, unit) * model.granularity);
+    }
+    for (uint64_t at = first; at < end / model.granularity; at++)
+        clean = clean && !model.stale[at];
+    must_be(result.flags, clean ? SPAN_ICACHE_CLEAN : 0);
+    model_lease(&model, unit);
+    check_bytes(result.offset, result.size);
+}
+
+static void do_lease(void)
+{
+    struct request request = {.operation = OPERATION_LEASE,
+                              .size = dice_percent(&dice, 50) ? 1 + dice_below(&dice, 4096) : some_size()};
+    struct lease_place place;
+
+    if (request.size == 0 || request.size > BLOCK_BYTES - model.granularity) {
+        expect(request.size == 0 ? STATUS_INVALID : STATUS_TOO_LARGE, &request);
+        return;
+    }
+    place = model_place_lease(&model, (request.size + model.granularity - 1) / model.granularity);
+    if (place.tail != 0 && !place.must_be_tail) {
+        if (run(&request) == STATUS_OK) {
+            check_lease(&place);
+            return;
+        }
+        must_be(result.status, place.unit == MODEL_NO_UNIT ? STATUS_ARENA_FULL : STATUS_QUOTA_BYTES);
+    } else if (place.tail == 0 && place.unit == MODEL_NO_UNIT) {
+        expect(STATUS_ARENA_FULL, &request);
+    } else if (place.tail == 0 && place.unit >= setting->units_quota) {
+        expect(STATUS_QUOTA_BYTES, &request);
+    } else {
+        expect(STATUS_OK, &request);
+        check_lease(&place);
+    }
+}
+
+static void do_carve(void)
+{
+    uint64_t unit = some_leased();
+    uint64_t at = dice_below(&dice, model.unit_granules);
+    struct request request = {.operation = OPERATION_CARVE};
+    uint64_t run_granules = 0;
+
+    /* Mostly the first free run behind `at`, or its beginning. */
+    if (dice_percent(&dice, 90)) {
+        while (at < model.unit_granules && model.owner[unit * model.unit_granules + at] != 0)
+            at++;
+        while (at > 1 && model.owner[unit * model.unit_granules + at - 1] == 0)
+            at--;
+        at += at == 0;
+        run_granules = at < model.unit_granules ? model_run(&model, unit * model.unit_granules + at) : 0;
+    }
+    request.span = (unit * model.unit_granules + at) * model.granularity;
+    request.size = dice_percent(&dice, 80) ? 1 + dice_below(&dice, 1024) : run_granules * model.granularity;
+    if (dice_percent(&dice, 5))
+        request.size = dice_below(&dice, 2 * (uint64_t)BLOCK_BYTES);
+    if (dice_percent(&dice, 5))
+        request.size = BLOCK_BYTES - request.span % BLOCK_BYTES + dice_below(&dice, 2);
+    if (dice_percent(&dice, 2))
+        request.span = some_span();
+
+    if (request.span >= session->shape.arena_bytes || request.span % model.granularity != 0) {
+        expect(STATUS_NO_SPAN, &request);
+    } else if (request.size == 0 || request.size > BLOCK_BYTES - request.span % BLOCK_BYTES) {
+        expect(STATUS_INVALID, &request);
+    } else if (model.count == setting->spans_max) {
+        expect(STATUS_QUOTA_SPANS, &request);
+    } else if (!model_can_carve(&model, request.span / model.granularity,
+                                (request.size + model.granularity - 1) / model.granularity)) {
+        expect(STATUS_NO_SPAN, &request);
+    } else {
+        expect(STATUS_OK, &request);
+        must(!result.has_span && result.found == 0, "a carve tells something");
+        (void)model_add(&model, request.span,
+                        (request.size + model.granularity - 1) / model.granularity * model.granularity);
+    }
+}
+
+static void do_return(uint64_t block)
+{
+    struct request request = {.operation = OPERATION_RETURN, .span = block};
+
+    if (block >= session->shape.arena_bytes || block % BLOCK_BYTES != 0 ||
+        !model.leased[block / BLOCK_BYTES]) {
+        expect(STATUS_NO_SPAN, &request);
+        return;
+    }
+    expect(STATUS_OK, &request);
+    model_return(&model, (uint32_t)(block / BLOCK_BYTES));
+}
+
+/* Mostly a leased block's start; else any block's, or anything. */
+static uint64_t some_block(void)
+{
+    uint64_t lot = dice_below(&dice, 100);
+
+    if (lot < 90)
+        return some_leased() * (uint64_t)BLOCK_BYTES;
+    if (lot < 96)
+        return dice_below(&dice, model.units + 1) * BLOCK_BYTES;
+    return some_span();
+}
+
 static void do_statistics(void)
 {
     struct request request = {.operation = OPERATION_STATISTICS};
+    uint64_t largest = model_largest_free_bytes(&model);
 
     expect(STATUS_OK, &request);
     must(result.has_usage, "no usage in the result");
@@ -444,6 +611,10 @@ static void do_statistics(void)
     must_be(result.usage.used_bytes, model.used);
     must_be(result.usage.reserved_bytes, model.reserved);
     must_be(result.usage.reserved_peak_bytes, model.peak);
+    must_be(result.usage.leased_bytes, model_leased_bytes(&model));
+    must_be(result.usage.largest_free_bytes,
+            largest < session->shape.span_max_bytes ? largest : session->shape.span_max_bytes);
+    must_be(result.usage.free_runs, model_free_runs(&model));
 }
 
 static void do_reset(void)
@@ -457,16 +628,35 @@ static void do_reset(void)
     check_bytes(0, model.reserved);
 }
 
-/* Returns how many operations it took. */
+static uint64_t do_return_all(void)
+{
+    uint64_t operations = 0;
+
+    for (uint32_t unit = 0; unit < model.units; unit++) {
+        if (!model.leased[unit])
+            continue;
+        do_return(unit * (uint64_t)BLOCK_BYTES);
+        check_sums();
+        operations++;
+    }
+    return operations;
+}
+
+/* And, before or after, gives all leases back. Returns how many operations it took. */
 static uint64_t do_release_all(void)
 {
     uint64_t operations = 0;
+
+    if (dice_percent(&dice, 50))
+        operations += do_return_all();
 
     for (; model.count > 0; operations++) {
         do_release(model.spans[dice_below(&dice, model.count)].offset);
         check_sums();
     }
     must_be(model.used, 0);
+    operations += do_return_all();
+    must_be(model_end(&model), 0);
     return operations;
 }
 
@@ -478,6 +668,8 @@ static uint64_t do_something(unsigned alloc_percent)
         return do_release_all();
     if (dice_below(&dice, 10000) == 0)
         do_reset();
+    else if (lot < alloc_percent && lot < 8 && model_leased_bytes(&model) > 0)
+        do_carve();
     else if (lot < alloc_percent)
         do_alloc();
     else if (lot < 50)
@@ -490,8 +682,12 @@ static uint64_t do_something(unsigned alloc_percent)
         do_shrink();
     else if (lot < 89)
         do_seal();
-    else if (lot < 98)
+    else if (lot < 96)
         do_query();
+    else if (lot < 97)
+        do_lease();
+    else if (lot < 98)
+        do_return(some_block());
     else
         do_statistics();
     return 1;
@@ -520,6 +716,7 @@ START_TEST(a_session_answers_as_the_model_does)
     }
     check_all();
     (void)do_release_all();
+    do_statistics();
     check_all();
     tear_down();
 }

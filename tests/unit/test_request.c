@@ -260,6 +260,115 @@ START_TEST(statistics_ask_for_nothing)
 }
 END_TEST
 
+/* The largest that a block has room for, by its granularity, and a byte more. */
+START_TEST(a_lease_is_for_a_span_that_fits_a_block)
+{
+    for (uint32_t granularity = 64; granularity <= 256; granularity *= 2) {
+        const struct shape other = {
+            .arena_bytes = BLOCK_BYTES, .span_max_bytes = BLOCK_BYTES - 256, .granularity = granularity};
+        const uint64_t largest = BLOCK_BYTES - granularity;
+        const uint64_t good[] = {1, 2, granularity - 1, granularity, granularity + 1, largest - 1, largest};
+        const uint64_t large[] = {largest + 1,     BLOCK_BYTES - 1,   BLOCK_BYTES,    BLOCK_BYTES + 1,
+                                  2 * BLOCK_BYTES, UINT64_C(1) << 32, UINT64_MAX - 1, UINT64_MAX};
+        struct request request = {.operation = OPERATION_LEASE};
+
+        assert_refused_in(&other, request, STATUS_INVALID, "size");
+        for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+            request.size = good[i];
+            assert_passes_in(&other, request);
+        }
+        for (size_t i = 0; i < sizeof large / sizeof large[0]; i++) {
+            request.size = large[i];
+            assert_refused_in(&other, request, STATUS_TOO_LARGE, "size");
+        }
+    }
+}
+END_TEST
+
+START_TEST(a_span_is_carved_within_one_block)
+{
+    const uint64_t offsets[] = {0, 128, 256, BLOCK_BYTES - 128};
+    const uint64_t blocks[] = {0, BLOCK_BYTES, ARENA - BLOCK_BYTES};
+
+    for (size_t i = 0; i < sizeof offsets / sizeof offsets[0]; i++) {
+        const uint64_t room = BLOCK_BYTES - offsets[i];
+        const uint64_t good[] = {1, 127, 128, room - 1, room};
+        const uint64_t bad[] = {0,
+                                room + 1,
+                                BLOCK_BYTES + 1,
+                                2 * BLOCK_BYTES,
+                                UINT64_C(1) << 32,
+                                UINT64_MAX - offsets[i],
+                                UINT64_MAX - offsets[i] + 1,
+                                UINT64_MAX};
+
+        for (size_t block = 0; block < sizeof blocks / sizeof blocks[0]; block++) {
+            struct request request = {.operation = OPERATION_CARVE, .span = blocks[block] + offsets[i]};
+
+            for (size_t j = 0; j < sizeof good / sizeof good[0]; j++) {
+                request.size = good[j];
+                assert_passes(request);
+            }
+            for (size_t j = 0; j < sizeof bad / sizeof bad[0]; j++) {
+                request.size = bad[j];
+                assert_refused(request, STATUS_INVALID, "size"); /* UINT64_MAX - 0 + 1 is 0: bad too */
+            }
+        }
+    }
+    assert_span_field_is_checked((struct request){.operation = OPERATION_CARVE, .size = 1});
+}
+END_TEST
+
+START_TEST(a_block_that_is_returned_starts_at_a_multiple_of_65536_in_the_arena)
+{
+    struct request request = {.operation = OPERATION_RETURN};
+    const uint64_t no_block[] = {1,
+                                 64,
+                                 128,
+                                 BLOCK_BYTES - 1,
+                                 BLOCK_BYTES - 128,
+                                 BLOCK_BYTES + 1,
+                                 ARENA - 128,
+                                 ARENA,
+                                 ARENA + BLOCK_BYTES,
+                                 UINT64_C(1) << 63,
+                                 UINT64_MAX - BLOCK_BYTES + 1,
+                                 UINT64_MAX};
+
+    ck_assert_uint_eq(BLOCK_BYTES, 65536);
+    for (request.span = 0; request.span < ARENA; request.span += BLOCK_BYTES)
+        assert_passes(request);
+    for (size_t i = 0; i < sizeof no_block / sizeof no_block[0]; i++) {
+        request.span = no_block[i];
+        assert_refused(request, STATUS_NO_SPAN, "block");
+    }
+}
+END_TEST
+
+START_TEST(only_in_a_direct_session_has_the_client_filled)
+{
+    struct shape direct = shape;
+    struct request release = {.operation = OPERATION_RELEASE, .span = 128, .filled = true};
+    struct request shrink = {.operation = OPERATION_SHRINK, .span = 128, .size = 1, .filled = true};
+
+    direct.is_direct = true;
+    assert_passes_in(&direct, release);
+    assert_passes_in(&direct, shrink);
+    assert_refused(release, STATUS_INVALID, "filled");
+    assert_refused(shrink, STATUS_INVALID, "filled");
+    release.filled = shrink.filled = false;
+    assert_passes_in(&direct, release);
+    assert_passes_in(&direct, shrink);
+    /* The rest is checked as without. */
+    release.filled = shrink.filled = true;
+    release.span = shrink.span = ARENA;
+    assert_refused_in(&direct, release, STATUS_NO_SPAN, "span");
+    assert_refused_in(&direct, shrink, STATUS_NO_SPAN, "span");
+    shrink.size = 0;
+    assert_refused_in(&direct, shrink, STATUS_INVALID, "size");
+}
+END_TEST
+
 START_TEST(no_sum_of_what_passes_overflows)
 {
     assert_passes_in(&widest, (struct request){.operation = OPERATION_WRITE,
@@ -273,6 +382,13 @@ START_TEST(no_sum_of_what_passes_overflows)
                                                .width = 8});
     assert_refused_in(&widest, (struct request){.operation = OPERATION_RELEASE, .span = ARENA_LIMIT_BYTES},
                       STATUS_NO_SPAN, "span");
+    assert_passes_in(&widest, (struct request){.operation = OPERATION_CARVE,
+                                               .span = ARENA_LIMIT_BYTES - BLOCK_BYTES,
+                                               .size = BLOCK_BYTES});
+    assert_passes_in(
+        &widest, (struct request){.operation = OPERATION_RETURN, .span = ARENA_LIMIT_BYTES - BLOCK_BYTES});
+    assert_refused_in(&widest, (struct request){.operation = OPERATION_RETURN, .span = ARENA_LIMIT_BYTES},
+                      STATUS_NO_SPAN, "block");
     assert_refused_in(&widest, (struct request){.operation = OPERATION_ALLOC, .size = ARENA_LIMIT_BYTES - 63},
                       STATUS_TOO_LARGE, "size");
 }
@@ -323,6 +439,10 @@ int main(void)
     tcase_add_test(all, a_patch_is_aligned_to_its_width_and_in_the_arena);
     tcase_add_test(all, a_reset_is_soft_or_hard);
     tcase_add_test(all, statistics_ask_for_nothing);
+    tcase_add_test(all, a_lease_is_for_a_span_that_fits_a_block);
+    tcase_add_test(all, a_span_is_carved_within_one_block);
+    tcase_add_test(all, a_block_that_is_returned_starts_at_a_multiple_of_65536_in_the_arena);
+    tcase_add_test(all, only_in_a_direct_session_has_the_client_filled);
     tcase_add_test(all, no_sum_of_what_passes_overflows);
     tcase_add_test(all, every_operation_has_a_name_of_its_own);
     tcase_add_test(all, a_long_reason_is_cut_and_ended);
