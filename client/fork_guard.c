@@ -14,7 +14,8 @@ static int error;
 
 static void set_up(void)
 {
-    void *memory = mmap(NULL, sizeof *fork_guard_page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *memory =
+        mmap(NULL, sizeof *fork_guard_page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     if (memory == MAP_FAILED) {
         error = errno;

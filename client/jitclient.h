@@ -254,9 +254,9 @@ JITC_API int jitc_release(jitc_client *client, const void *rx);
 
 /*
  * Waits until all that this client was asked for is done: what was released is trap fill, and
- * statistics are those of now. Not needed before code is run. Errors: what an operation that was not waited for
- * ran into, the first since the last flush, of a scope's too. The library checks before it asks, so there are none
- * while library and daemon agree.
+ * statistics are those of now. Not needed before code is run. Errors: what an operation that was not waited
+ * for ran into, the first since the last flush, of a scope's too. The library checks before it asks, so there
+ * are none while library and daemon agree.
  */
 JITC_API int jitc_flush(jitc_client *client);
 

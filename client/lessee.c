@@ -309,8 +309,6 @@ static int release(struct jitc_client *client, uint64_t offset)
         keep(client, offset, lessee->recent.bytes);
         return JITC_OK;
     }
-    if (is_direct(client))
-        prefetch_to_write(client->map.rw + offset);
     drop_recent(client);
     if (!heap_find(&lessee->heap, offset, &span))
         return release_foreign(client, offset);
@@ -322,8 +320,13 @@ static int release(struct jitc_client *client, uint64_t offset)
 
 int lessee_release(struct jitc_client *client, uint64_t offset)
 {
-    int status = client_lock(client);
+    int status;
 
+    /* Where nothing is in a cache, it comes while the rest is done. */
+    heap_prefetch(&client->lessee.heap, offset);
+    if (is_direct(client))
+        prefetch_to_write(client->map.rw + offset);
+    status = client_lock(client);
     if (status != JITC_OK)
         return status;
     status = release(client, offset);
@@ -402,7 +405,8 @@ static int reset(struct jitc_client *client, const struct request *request, stru
 
 int lessee_run(struct jitc_client *client, const struct request *request, struct result *result)
 {
-    static int (*const run[OPERATION_COUNT])(struct jitc_client *, const struct request *, struct result *) = {
+    static int (*const run[OPERATION_COUNT])(struct jitc_client *, const struct request *,
+                                             struct result *) = {
         [OPERATION_SHRINK] = shrink,
         [OPERATION_QUERY] = query,
         [OPERATION_SEAL] = seal,

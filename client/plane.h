@@ -56,7 +56,8 @@ struct plane {
     _Atomic uint32_t spin_ns;  /* for how long it is worth to look before sleeping */
 };
 
-/* Maps the ring; both descriptors stay the caller's on failure, which returns a status with its detail set. */
+/* Maps the ring; both descriptors stay the caller's on failure, which returns a status with its detail set.
+ */
 int plane_init(struct plane *plane, int memory_fd, int bell);
 /* In a child (`inherited`) the mapping is not there. */
 void plane_deinit(struct plane *plane, bool inherited);
@@ -64,8 +65,8 @@ void plane_deinit(struct plane *plane, bool inherited);
 /* ---- With the client's lock held ------------------------------------------------------- */
 
 /*
- * Makes room for so many entries and one run of staged bytes. Waits, without the lock, until there is: what the
- * lock guards may have changed. JITC_OK, or why the connection is lost.
+ * Makes room for so many entries and one run of staged bytes. Waits, without the lock, until there is: what
+ * the lock guards may have changed. JITC_OK, or why the connection is lost.
  */
 int plane_reserve(struct jitc_client *client, unsigned entries, size_t bytes);
 /* The same for entries without data; inline, since there is room mostly. */
@@ -77,8 +78,8 @@ static inline int plane_reserve_entries(struct jitc_client *client, struct plane
 /* Puts an entry for which there is room; returns its number. The data is copied. `sink` may be NULL. */
 uint64_t plane_put(struct jitc_client *client, const struct request *request, struct sink *sink);
 /*
- * The same for a write of any size, in chunks: reserves for each, so it may wait. The rest is left out once the sink
- * was told of a refusal. *number is the last entry's. JITC_OK, or why the connection is lost.
+ * The same for a write of any size, in chunks: reserves for each, so it may wait. The rest is left out once
+ * the sink was told of a refusal. *number is the last entry's. JITC_OK, or why the connection is lost.
  */
 int plane_put_write(struct jitc_client *client, const struct request *request, struct sink *sink,
                     uint64_t *number);

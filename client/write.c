@@ -59,7 +59,8 @@ static int write_by_plane(struct jitc_client *client, const struct request *requ
 }
 
 /* At least one record, so that a write of no bytes is checked as well. */
-static int write_by_socket(struct jitc_client *client, uint64_t span, size_t at, const void *src, size_t bytes)
+static int write_by_socket(struct jitc_client *client, uint64_t span, size_t at, const void *src,
+                           size_t bytes)
 {
     size_t chunks = bytes == 0 ? 1 : (bytes + WRITE_MAX_BYTES - 1) / WRITE_MAX_BYTES;
     size_t sent = 0;
@@ -101,11 +102,10 @@ static int write_by_socket(struct jitc_client *client, uint64_t span, size_t at,
 static int write_through(struct jitc_client *client, uint64_t span, size_t at, const void *src, size_t bytes)
 {
     if (client->plane.memory != NULL)
-        return write_by_plane(client, &(struct request){.operation = OPERATION_WRITE,
-                                                        .span = span,
-                                                        .at = at,
-                                                        .data = src,
-                                                        .data_bytes = bytes});
+        return write_by_plane(
+            client,
+            &(struct request){
+                .operation = OPERATION_WRITE, .span = span, .at = at, .data = src, .data_bytes = bytes});
     return write_by_socket(client, span, at, src, bytes);
 }
 

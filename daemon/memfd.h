@@ -3,7 +3,8 @@
 #ifndef DAEMON_MEMFD_H
 #define DAEMON_MEMFD_H
 
-/* A new one, which can be sealed and, where the kernel has that (6.3), not be executed as a program; or -errno. */
+/* A new one, which can be sealed and, where the kernel has that (6.3), not be executed as a program; or
+ * -errno. */
 int memfd_new(const char *name);
 
 #endif

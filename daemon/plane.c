@@ -177,8 +177,8 @@ static void tell(struct plane *plane)
 }
 
 /*
- * Nobody waits for what only gives something back, or takes it: that it is done can be told together with what
- * comes next, or when nothing comes.
+ * Nobody waits for what only gives something back, or takes it: that it is done can be told together with
+ * what comes next, or when nothing comes.
  */
 static bool is_waited_for(enum operation operation)
 {
@@ -193,7 +193,9 @@ static void call_for_memory(const struct plane *plane, const struct request *req
 
     if (request->span >= session->shape.arena_bytes)
         return;
-    if (request->operation == OPERATION_WRITE || request->operation == OPERATION_RELEASE)
+    heap_prefetch(&session->heap, request->span);
+    if (request->operation == OPERATION_WRITE ||
+        (request->operation == OPERATION_RELEASE && !request->filled))
         prefetch_to_write(session->arena.bytes + request->span);
 }
 

@@ -29,8 +29,8 @@ struct plane {
     uv_poll_t poll; /* of the bell */
     uint64_t head;
     uint64_t refused;
-    uint64_t told;   /* the head that the client knows */
-    uint64_t staged; /* where the last data ended: where the next will be, most likely */
+    uint64_t told;          /* the head that the client knows */
+    uint64_t staged;        /* where the last data ended: where the next will be, most likely */
     uint64_t idle_since_ns; /* 0: there was something to do when it was looked at last */
     uint64_t slept_at_ns;
     uint64_t spin_ns; /* how long it is looked at in vain before it sleeps */

@@ -8,9 +8,9 @@
 
 #include "daemon/arena.h"
 #include "daemon/config.h"
-#include "proto/heap.h"
 #include "daemon/peer.h"
 #include "daemon/quota.h"
+#include "proto/heap.h"
 #include "proto/hello.h"
 #include "proto/request.h"
 

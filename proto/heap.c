@@ -6,9 +6,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "proto/bitmap.h"
 #include "proto/limits.h"
 
-#define WORD_BITS 64u
 #define UNIT_WORDS (BLOCK_BYTES / GRANULARITY_MIN_BYTES / WORD_BITS)
 
 struct unit {
@@ -26,83 +26,6 @@ struct unit {
     uint32_t rest;    /* from here to the unit's end all is free */
     bool is_leased;
 };
-
-/* ---- Bitmaps ------------------------------------------------------------------ */
-
-static bool bit_get(const uint64_t *map, uint32_t bit)
-{
-    return (map[bit / WORD_BITS] >> (bit % WORD_BITS) & 1) != 0;
-}
-
-static void bit_set(uint64_t *map, uint32_t bit)
-{
-    map[bit / WORD_BITS] |= UINT64_C(1) << (bit % WORD_BITS);
-}
-
-static void bit_clear(uint64_t *map, uint32_t bit)
-{
-    map[bit / WORD_BITS] &= ~(UINT64_C(1) << (bit % WORD_BITS));
-}
-
-/* The bits of word `word` that lie in [from, to). */
-static uint64_t range_mask(uint32_t word, uint32_t from, uint32_t to)
-{
-    uint32_t low = word * WORD_BITS;
-    uint64_t mask = UINT64_MAX;
-
-    if (from > low)
-        mask &= UINT64_MAX << (from - low);
-    if (to < low + WORD_BITS)
-        mask &= UINT64_MAX >> (low + WORD_BITS - to);
-    return mask;
-}
-
-static void range_set(uint64_t *map, uint32_t from, uint32_t to)
-{
-    for (uint32_t word = from / WORD_BITS; word * WORD_BITS < to; word++)
-        map[word] |= range_mask(word, from, to);
-}
-
-static void range_clear(uint64_t *map, uint32_t from, uint32_t to)
-{
-    for (uint32_t word = from / WORD_BITS; word * WORD_BITS < to; word++)
-        map[word] &= ~range_mask(word, from, to);
-}
-
-static bool range_any(const uint64_t *map, uint32_t from, uint32_t to)
-{
-    for (uint32_t word = from / WORD_BITS; word * WORD_BITS < to; word++) {
-        if ((map[word] & range_mask(word, from, to)) != 0)
-            return true;
-    }
-    return false;
-}
-
-/* The first bit at or after `from` that is set (with `flip`: clear), or `end`. */
-static uint32_t bit_next(const uint64_t *map, uint32_t from, uint32_t end, uint64_t flip)
-{
-    for (uint32_t word = from / WORD_BITS; word * WORD_BITS < end; word++) {
-        uint64_t bits = (map[word] ^ flip) & range_mask(word, from, end);
-
-        if (bits != 0)
-            return word * WORD_BITS + (uint32_t)__builtin_ctzll(bits);
-    }
-    return end;
-}
-
-#define NO_BIT UINT32_MAX
-
-/* The last set bit at or before `from`, or NO_BIT. */
-static uint32_t bit_last(const uint64_t *map, uint32_t from)
-{
-    for (uint32_t word = from / WORD_BITS + 1; word-- > 0;) {
-        uint64_t bits = map[word] & range_mask(word, 0, from + 1);
-
-        if (bits != 0)
-            return word * WORD_BITS + WORD_BITS - 1 - (uint32_t)__builtin_clzll(bits);
-    }
-    return NO_BIT;
-}
 
 /* ---- Bins ----------------------------------------------------------------------- */
 
@@ -210,7 +133,9 @@ int heap_init(struct heap *heap, uint64_t arena_bytes, uint32_t granularity)
         .bins_used = (uint64_t *)(void *)(memory + units_bytes + taken_bytes + bins_bytes),
         .mapped_bytes = bytes,
         .granularity = granularity,
+        .granule_shift = (uint32_t)__builtin_ctz(granularity),
         .unit_granules = granules,
+        .unit_shift = (uint32_t)__builtin_ctz(granules),
         .units_max = units,
     };
     return 0;
@@ -328,8 +253,8 @@ static uint32_t unit_place(const struct heap *heap, const struct unit *unit, uin
 
 bool heap_place(const struct heap *heap, uint64_t bytes, struct placement *placement)
 {
-    uint64_t granules = (bytes + heap->granularity - 1) / heap->granularity;
-    uint64_t units = (granules + 1 + heap->unit_granules - 1) / heap->unit_granules;
+    uint64_t granules = (bytes + heap->granularity - 1) >> heap->granule_shift;
+    uint64_t units = (granules + 1 + heap->unit_granules - 1) >> heap->unit_shift;
     uint32_t unit;
 
     *placement = (struct placement){.granules = granules};
@@ -424,9 +349,9 @@ static void unit_continue(struct heap *heap, uint32_t index, uint32_t to, uint32
 
 struct heap_span heap_take(struct heap *heap, const struct placement *placement)
 {
-    uint32_t first = (uint32_t)(placement->granule / heap->unit_granules);
+    uint32_t first = (uint32_t)(placement->granule >> heap->unit_shift);
     uint64_t left = placement->granules;
-    uint32_t from = (uint32_t)(placement->granule % heap->unit_granules);
+    uint32_t from = (uint32_t)(placement->granule & (heap->unit_granules - 1));
     struct heap_span span = {
         .offset = placement->granule * heap->granularity,
         .bytes = placement->granules * heap->granularity,
@@ -452,7 +377,7 @@ struct heap_span heap_take(struct heap *heap, const struct placement *placement)
                                                            : heap->unit_granules - to);
         from = 0;
     }
-    bit_set(heap->units[first].start, (uint32_t)(placement->granule % heap->unit_granules));
+    bit_set(heap->units[first].start, (uint32_t)(placement->granule & (heap->unit_granules - 1)));
     if (placement->granules >= heap->unit_granules)
         heap->units[first].large = placement->granules;
     heap->spans++;
@@ -482,12 +407,12 @@ static void describe(const struct heap *heap, uint32_t index, uint32_t at, struc
 
 bool heap_find(const struct heap *heap, uint64_t offset, struct heap_span *span)
 {
-    uint64_t granule = offset / heap->granularity;
-    uint64_t index = granule / heap->unit_granules;
-    uint32_t at = (uint32_t)(granule % heap->unit_granules);
+    uint64_t granule = offset >> heap->granule_shift;
+    uint64_t index = granule >> heap->unit_shift;
+    uint32_t at = (uint32_t)(granule & (heap->unit_granules - 1));
 
     /* at 0: the trap granule, or the inside of a large span */
-    if (offset % heap->granularity != 0 || index >= heap->units_grown || at == 0 ||
+    if ((offset & (heap->granularity - 1)) != 0 || index >= heap->units_grown || at == 0 ||
         !bit_get(heap->units[index].start, at))
         return false;
     describe(heap, (uint32_t)index, at, span);
@@ -496,9 +421,9 @@ bool heap_find(const struct heap *heap, uint64_t offset, struct heap_span *span)
 
 bool heap_find_around(const struct heap *heap, uint64_t offset, struct heap_span *span)
 {
-    uint64_t granule = offset / heap->granularity;
-    uint64_t index = granule / heap->unit_granules;
-    uint32_t at = (uint32_t)(granule % heap->unit_granules);
+    uint64_t granule = offset >> heap->granule_shift;
+    uint64_t index = granule >> heap->unit_shift;
+    uint32_t at = (uint32_t)(granule & (heap->unit_granules - 1));
     uint32_t start;
 
     if (index >= heap->units_grown || !bit_get(heap->units[index].used, at))
@@ -512,6 +437,18 @@ bool heap_find_around(const struct heap *heap, uint64_t offset, struct heap_span
     }
     describe(heap, (uint32_t)index, start, span);
     return true;
+}
+
+void heap_prefetch(const struct heap *heap, uint64_t offset)
+{
+    const struct unit *unit = &heap->units[offset / BLOCK_BYTES];
+    uint64_t word = (offset % BLOCK_BYTES >> heap->granule_shift) / WORD_BITS;
+
+    __builtin_prefetch(&unit->used[word], 1);
+    __builtin_prefetch(&unit->start[word]);
+    __builtin_prefetch(&unit->sealed[word]);
+    __builtin_prefetch(&unit->stale[word], 1);
+    __builtin_prefetch(&unit->count, 1);
 }
 
 /* ---- Giving back ---------------------------------------------------------------------- */
@@ -559,11 +496,11 @@ static void unit_give(struct heap *heap, uint32_t index, uint32_t from, uint32_t
 
 void heap_cut(struct heap *heap, const struct heap_span *span, uint64_t bytes)
 {
-    uint64_t start = span->offset / heap->granularity;
-    uint64_t granules = span->bytes / heap->granularity;
-    uint64_t keep = (bytes + heap->granularity - 1) / heap->granularity;
-    struct unit *unit = &heap->units[start / heap->unit_granules];
-    uint32_t at = (uint32_t)(start % heap->unit_granules);
+    uint64_t start = span->offset >> heap->granule_shift;
+    uint64_t granules = span->bytes >> heap->granule_shift;
+    uint64_t keep = (bytes + heap->granularity - 1) >> heap->granule_shift;
+    struct unit *unit = &heap->units[start >> heap->unit_shift];
+    uint32_t at = (uint32_t)(start & (heap->unit_granules - 1));
 
     assert(keep <= granules && bit_get(unit->start, at));
     if (keep == 0) {
@@ -575,12 +512,12 @@ void heap_cut(struct heap *heap, const struct heap_span *span, uint64_t bytes)
         unit->large = keep >= heap->unit_granules ? keep : 0;
     heap->used_granules -= granules - keep;
     for (uint64_t from = start + keep; from < start + granules;) {
-        uint32_t index = (uint32_t)(from / heap->unit_granules);
+        uint32_t index = (uint32_t)(from >> heap->unit_shift);
         uint64_t end = ((uint64_t)index + 1) * heap->unit_granules;
 
         if (end > start + granules)
             end = start + granules;
-        unit_give(heap, index, (uint32_t)(from % heap->unit_granules),
+        unit_give(heap, index, (uint32_t)(from & (heap->unit_granules - 1)),
                   (uint32_t)(end - (uint64_t)index * heap->unit_granules));
         from = end;
     }
@@ -588,9 +525,9 @@ void heap_cut(struct heap *heap, const struct heap_span *span, uint64_t bytes)
 
 void heap_seal(struct heap *heap, const struct heap_span *span)
 {
-    uint64_t start = span->offset / heap->granularity;
+    uint64_t start = span->offset >> heap->granule_shift;
 
-    bit_set(heap->units[start / heap->unit_granules].sealed, (uint32_t)(start % heap->unit_granules));
+    bit_set(heap->units[start >> heap->unit_shift].sealed, (uint32_t)(start & (heap->unit_granules - 1)));
 }
 
 void heap_clear(struct heap *heap)
@@ -628,7 +565,7 @@ void heap_clear(struct heap *heap)
 
 bool heap_place_lease(const struct heap *heap, uint64_t bytes, struct placement *placement)
 {
-    uint32_t granules = (uint32_t)((bytes + heap->granularity - 1) / heap->granularity);
+    uint32_t granules = (uint32_t)((bytes + heap->granularity - 1) >> heap->granule_shift);
     uint32_t bin = bin_last(heap);
     uint32_t unit;
 
@@ -647,7 +584,7 @@ bool heap_place_lease(const struct heap *heap, uint64_t bytes, struct placement 
 
 struct lease heap_lease(struct heap *heap, const struct placement *placement)
 {
-    uint32_t index = (uint32_t)(placement->granule / heap->unit_granules);
+    uint32_t index = (uint32_t)(placement->granule >> heap->unit_shift);
     struct unit *unit = &heap->units[index];
 
     assert(placement->grown_bytes <= heap_grown_bytes(heap));
@@ -665,10 +602,10 @@ struct lease heap_lease(struct heap *heap, const struct placement *placement)
 
 bool heap_carve(struct heap *heap, uint64_t offset, uint64_t bytes, struct heap_span *span)
 {
-    uint64_t granule = offset / heap->granularity;
-    uint64_t granules = (bytes + heap->granularity - 1) / heap->granularity;
-    uint64_t index = granule / heap->unit_granules;
-    uint32_t at = (uint32_t)(granule % heap->unit_granules);
+    uint64_t granule = offset >> heap->granule_shift;
+    uint64_t granules = (bytes + heap->granularity - 1) >> heap->granule_shift;
+    uint64_t index = granule >> heap->unit_shift;
+    uint32_t at = (uint32_t)(granule & (heap->unit_granules - 1));
     uint32_t end = at + (uint32_t)granules;
     struct unit *unit;
 
@@ -718,7 +655,7 @@ void heap_become_lessee(struct heap *heap)
 void heap_adopt(struct heap *heap, const struct lease *lease)
 {
     uint32_t index = (uint32_t)(lease->offset / BLOCK_BYTES);
-    uint32_t at = (uint32_t)(lease->offset % BLOCK_BYTES / heap->granularity);
+    uint32_t at = (uint32_t)(lease->offset % BLOCK_BYTES >> heap->granule_shift);
     struct unit *unit = &heap->units[index];
 
     assert(heap->is_lessee && !bit_get(heap->taken, index));

@@ -47,8 +47,10 @@ struct heap {
     uint32_t bins_words; /* a bit for each word of bins_used that has any */
     size_t mapped_bytes;
 
-    uint32_t granularity;
+    uint32_t granularity;   /* bytes, and ... */
+    uint32_t granule_shift; /* ... its logarithm, since dividing is slow */
     uint32_t unit_granules;
+    uint32_t unit_shift;
     uint32_t units_max;
     uint32_t units_grown;   /* units that have memory */
     uint32_t first_untaken; /* no unit below is untaken */
@@ -96,6 +98,9 @@ struct heap_span heap_take(struct heap *heap, const struct placement *placement)
 /* The span that starts at `offset`, or the one that `offset` lies in. False: there is none. */
 bool heap_find(const struct heap *heap, uint64_t offset, struct heap_span *span);
 bool heap_find_around(const struct heap *heap, uint64_t offset, struct heap_span *span);
+
+/* A hint that the span that starts at `offset`, below the arena's end, will be looked for. */
+void heap_prefetch(const struct heap *heap, uint64_t offset);
 
 /* `span` is one that heap_find() found. Cuts it to `bytes`, rounded up; 0 removes it. */
 void heap_cut(struct heap *heap, const struct heap_span *span, uint64_t bytes);

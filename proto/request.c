@@ -22,7 +22,8 @@ static enum status validate_filled(const struct request *request, const struct s
                                    struct result *result)
 {
     if (request->filled && !shape->is_direct)
-        return result_refuse(result, STATUS_INVALID, "filled", "only in a direct session can the client fill");
+        return result_refuse(result, STATUS_INVALID, "filled",
+                             "only in a direct session can the client fill");
     return STATUS_OK;
 }
 

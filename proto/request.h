@@ -32,8 +32,9 @@ enum reset_kind { RESET_SOFT = 0, RESET_HARD = 1 };
 
 struct request {
     enum operation operation;
-    uint64_t span; /* first byte of a span, from the start of the arena; query: any byte; return: of a block */
-    uint64_t size; /* alloc, shrink, carve: bytes; lease: of the span that it is to have room for */
+    uint64_t
+        span; /* first byte of a span, from the start of the arena; query: any byte; return: of a block */
+    uint64_t size;       /* alloc, shrink, carve: bytes; lease: of the span that it is to have room for */
     uint64_t at;         /* write, patch: from the start of the span */
     const uint8_t *data; /* write: borrowed from the record */
     size_t data_bytes;

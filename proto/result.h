@@ -18,7 +18,8 @@ struct usage {
     uint64_t reserved_peak_bytes;
     uint64_t huge_bytes;
     uint64_t leased_bytes;       /* of leased blocks, what no span takes */
-    uint64_t largest_free_bytes; /* the largest span for which there is room, in memory that is reserved and not leased */
+    uint64_t largest_free_bytes; /* the largest span for which there is room, in memory that is reserved and
+                                    not leased */
     uint64_t free_runs;          /* in blocks, leased ones too */
 };
 

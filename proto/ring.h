@@ -55,11 +55,11 @@
 #define RING_ENDED UINT64_MAX
 
 struct ring_header {
-    _Alignas(RING_LINE_BYTES) _Atomic uint64_t tail; /* the client's */
-    _Alignas(RING_LINE_BYTES) _Atomic uint64_t head; /* the daemon's, or RING_ENDED */
-    _Atomic uint64_t refused;                        /* entries so far; the daemon's as well */
-    _Alignas(RING_LINE_BYTES) _Atomic uint32_t asleep; /* the daemon sets it, the client clears it */
-    _Atomic uint32_t daemon_cpu;                       /* 1 + where it ran last; a hint */
+    _Alignas(RING_LINE_BYTES) _Atomic uint64_t tail;    /* the client's */
+    _Alignas(RING_LINE_BYTES) _Atomic uint64_t head;    /* the daemon's, or RING_ENDED */
+    _Atomic uint64_t refused;                           /* entries so far; the daemon's as well */
+    _Alignas(RING_LINE_BYTES) _Atomic uint32_t asleep;  /* the daemon sets it, the client clears it */
+    _Atomic uint32_t daemon_cpu;                        /* 1 + where it ran last; a hint */
     _Alignas(RING_LINE_BYTES) _Atomic uint32_t waiting; /* the client sets it, the daemon clears it */
     _Atomic uint32_t client_cpu;                        /* 1 + where a thread waits; a hint */
 };

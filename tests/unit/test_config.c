@@ -287,10 +287,9 @@ END_TEST
 
 START_TEST(the_shipped_file_documents_the_true_defaults_of_every_key)
 {
-    const char *const keys[] = {"sessions_max", "hello_timeout_ms", "spin_us",    "uid",
-                                "write",        "arena",            "arena_max",  "bytes_max",
-                                "session_max",  "span_max",         "huge_pages", "ring",
-                                "rate"};
+    const char *const keys[] = {
+        "sessions_max", "hello_timeout_ms", "spin_us",  "uid",        "write", "arena", "arena_max",
+        "bytes_max",    "session_max",      "span_max", "huge_pages", "ring",  "rate"};
     bool seen[sizeof keys / sizeof keys[0]] = {false};
     char text[8192] = "";
     char line[512];

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "daemon/quota.h"
-#include "tests/unit/dice.h"
 #include "tests/harness/suite.h"
+#include "tests/unit/dice.h"
 
 static struct quota quota;
 static uint64_t seed;
