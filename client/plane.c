@@ -13,6 +13,7 @@
 #include "client/call.h"
 #include "client/client.h"
 #include "client/failure.h"
+#include "client/stage.h"
 
 /* The longest look at head before sleeping. */
 #define SPIN_MAX_NS 100000u
@@ -128,12 +129,13 @@ void plane_publish_lazily(struct plane *plane)
         plane_publish(plane);
 }
 
-/* Where a run of so many bytes is staged next: it does not cross the end. */
+/* Where a run of so many bytes is staged next: from a line's start on, and not across the end. */
 static uint64_t stage_at(const struct plane *plane, size_t bytes)
 {
-    uint64_t at = plane->staged % RING_STAGING_BYTES;
+    uint64_t start = (plane->staged + STAGE_LINE_BYTES - 1) & ~(uint64_t)(STAGE_LINE_BYTES - 1);
+    uint64_t at = start % RING_STAGING_BYTES;
 
-    return at + bytes <= RING_STAGING_BYTES ? plane->staged : plane->staged + RING_STAGING_BYTES - at;
+    return at + bytes <= RING_STAGING_BYTES ? start : start + RING_STAGING_BYTES - at;
 }
 
 static bool has_room(const struct plane *plane, unsigned entries, size_t bytes)
@@ -177,7 +179,7 @@ uint64_t plane_put(struct jitc_client *client, const struct request *request, st
 
     if (bytes > 0) {
         at = stage_at(plane, bytes);
-        memcpy(plane->ring.staging + at % RING_STAGING_BYTES, data, bytes);
+        stage_copy(plane->ring.staging + at % RING_STAGING_BYTES, data, bytes);
         plane->staged = at + bytes;
     }
     plane->put[number % RING_ENTRIES].sink = sink;
