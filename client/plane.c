@@ -17,7 +17,8 @@
 
 /* The longest look at head before sleeping. */
 #define SPIN_MAX_NS 100000u
-#define SPIN_MIN_NS 1000u
+/* What an awake daemon needs at most, busy with others, to notice that a ring's bell rang. */
+#define SPIN_MIN_NS 30000u
 #define LOOKS_PER_CLOCK 64u
 /* How often a thread that sleeps sees whether the daemon is still there. */
 #define SLICE_MS 100u
@@ -235,6 +236,18 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+/* Longer next time if that would have been enough, else shorter. */
+static void adapt(struct plane *plane, uint64_t waited_ns)
+{
+    uint32_t spin_ns = atomic_load_explicit(&plane->spin_ns, memory_order_relaxed);
+
+    if (waited_ns < SPIN_MAX_NS)
+        spin_ns = spin_ns * 2 < SPIN_MAX_NS ? spin_ns * 2 : SPIN_MAX_NS;
+    else
+        spin_ns = spin_ns / 2 > SPIN_MIN_NS ? spin_ns / 2 : SPIN_MIN_NS;
+    atomic_store_explicit(&plane->spin_ns, spin_ns, memory_order_relaxed);
+}
+
 /* Looks at head for as long as that is worth it. False: the entry is not done yet. */
 static bool look(struct plane *plane, uint64_t number, int cpu)
 {
@@ -257,21 +270,9 @@ static bool look(struct plane *plane, uint64_t number, int cpu)
         else if (now_ns() - began_ns > spin_ns)
             return false;
     }
-    if (began_ns != 0 && spin_ns < SPIN_MAX_NS)
-        atomic_store_explicit(&plane->spin_ns, spin_ns * 2, memory_order_relaxed);
+    if (began_ns != 0)
+        adapt(plane, 0);
     return true;
-}
-
-/* Longer next time if that would have been enough, else shorter. */
-static void adapt(struct plane *plane, uint64_t slept_ns)
-{
-    uint32_t spin_ns = atomic_load_explicit(&plane->spin_ns, memory_order_relaxed);
-
-    if (slept_ns < SPIN_MAX_NS)
-        spin_ns = spin_ns < SPIN_MAX_NS ? spin_ns * 2 : spin_ns;
-    else
-        spin_ns = spin_ns > SPIN_MIN_NS ? spin_ns / 2 : spin_ns;
-    atomic_store_explicit(&plane->spin_ns, spin_ns, memory_order_relaxed);
 }
 
 static bool is_daemon_there(const struct jitc_client *client)

@@ -21,8 +21,6 @@
 #define BATCH_BYTES (UINT64_C(128) << 10)
 /* An entry that moves as much is told at once, so that its staging can be used again meanwhile. */
 #define TELL_BYTES 4096u
-/* The least time, but none, for which it is worth to stay awake. */
-#define SPIN_MIN_NS UINT64_C(2000)
 /* Entries that may be done without being told. */
 #define UNTOLD_MAX 64u
 
@@ -66,7 +64,6 @@ int plane_init(struct plane *plane, struct connection *connection)
     int error;
 
     *plane = (struct plane){.connection = connection, .memory_fd = -1, .bell = -1};
-    plane->spin_ns = connection->server->poller.spin_max_ns;
     error = make_ring(plane);
     if (error == 0) {
         plane->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -112,20 +109,6 @@ static void wake(struct plane *plane)
     poller_add(&plane->connection->server->poller, plane);
 }
 
-/* By how it went last time, guesses how long it is worth to wait for the client's next entry. */
-static void adapt(struct plane *plane)
-{
-    uint64_t spin_max_ns = plane->connection->server->poller.spin_max_ns;
-
-    if (uv_hrtime() - plane->slept_at_ns >= spin_max_ns) {
-        plane->spin_ns = plane->spin_ns / 2 < SPIN_MIN_NS ? 0 : plane->spin_ns / 2;
-        return;
-    }
-    plane->spin_ns = plane->spin_ns == 0 ? SPIN_MIN_NS : plane->spin_ns * 2;
-    if (plane->spin_ns > spin_max_ns)
-        plane->spin_ns = spin_max_ns;
-}
-
 static void on_bell(uv_poll_t *handle, int status, int events)
 {
     struct plane *plane = handle->data;
@@ -133,17 +116,13 @@ static void on_bell(uv_poll_t *handle, int status, int events)
 
     (void)status, (void)events;
     (void)!read(plane->bell, &rings, sizeof rings);
-    if (plane->next == NULL)
-        adapt(plane);
     wake(plane);
 }
 
-void plane_sleep(struct plane *plane, uint64_t now_ns)
+void plane_sleep(struct plane *plane)
 {
-    if (!ring_sleep(&plane->ring, plane->head))
-        return;
-    plane->slept_at_ns = now_ns;
-    poller_remove(&plane->connection->server->poller, plane);
+    if (ring_sleep(&plane->ring, plane->head))
+        poller_remove(&plane->connection->server->poller, plane);
 }
 
 void plane_pause(struct plane *plane)

@@ -32,8 +32,6 @@ struct plane {
     uint64_t told;          /* the head that the client knows */
     uint64_t staged;        /* where the last data ended: where the next will be, most likely */
     uint64_t idle_since_ns; /* 0: there was something to do when it was looked at last */
-    uint64_t slept_at_ns;
-    uint64_t spin_ns; /* how long it is looked at in vain before it sleeps */
     bool is_paused;
 };
 
@@ -52,7 +50,7 @@ void plane_forget_memory_fd(struct plane *plane);
 bool plane_serve(struct plane *plane);
 
 /* Puts the plane to sleep unless there is something to do. */
-void plane_sleep(struct plane *plane, uint64_t now_ns);
+void plane_sleep(struct plane *plane);
 
 /* While the connection is held up by something else: no matter how often, one resume ends it. */
 void plane_pause(struct plane *plane);

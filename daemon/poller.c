@@ -9,12 +9,14 @@
 
 /* Sweeps between two looks at the clock while there is work. */
 #define SWEEPS_PER_LOOK 8u
+/* As long as spin_us permits, a plane stays awake so long: a release follows its write at once. */
+#define SPIN_MIN_NS UINT64_C(5000)
 
 static void on_idle(uv_idle_t *idle);
 
 void poller_init(struct poller *poller, uv_loop_t *loop, uint64_t spin_max_ns)
 {
-    *poller = (struct poller){.spin_max_ns = spin_max_ns};
+    *poller = (struct poller){.spin_max_ns = spin_max_ns, .spin_ns = spin_max_ns};
     (void)uv_idle_init(loop, &poller->idle);
     poller->idle.data = poller;
 }
@@ -24,11 +26,27 @@ void poller_deinit(struct poller *poller)
     uv_close((uv_handle_t *)&poller->idle, NULL);
 }
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Somebody has woken us: was it worth to sleep? */
+static void adapt(struct poller *poller)
+{
+    if (uv_hrtime() - poller->slept_at_ns < poller->spin_max_ns)
+        poller->spin_ns = least(poller->spin_ns * 2, poller->spin_max_ns);
+    else if (poller->spin_ns > SPIN_MIN_NS)
+        poller->spin_ns = least(poller->spin_ns / 2 + SPIN_MIN_NS / 2, poller->spin_max_ns);
+}
+
 void poller_add(struct poller *poller, struct plane *plane)
 {
     struct account *account = plane->connection->account;
 
     plane->idle_since_ns = 0;
+    if (poller->accounts == NULL)
+        adapt(poller);
     if (account->awake == NULL) {
         plane->next = plane;
         plane->prev = plane;
@@ -58,8 +76,10 @@ void poller_remove(struct poller *poller, struct plane *plane)
                 break;
             }
         }
-        if (poller->accounts == NULL)
+        if (poller->accounts == NULL) {
+            poller->slept_at_ns = uv_hrtime();
             (void)uv_idle_stop(&poller->idle);
+        }
     } else {
         plane->next->prev = plane->prev;
         plane->prev->next = plane->next;
@@ -104,8 +124,8 @@ static bool sweep_account(struct poller *poller, struct account *account, uint64
         }
         if (plane->idle_since_ns == 0)
             plane->idle_since_ns = now_ns;
-        if (now_ns - plane->idle_since_ns >= plane->spin_ns)
-            plane_sleep(plane, now_ns);
+        if (now_ns - plane->idle_since_ns >= poller->spin_ns)
+            plane_sleep(plane);
     } while (!is_last && account->awake != NULL);
     return worked;
 }

@@ -3,9 +3,10 @@
  * Looks at the rings of all planes that are awake, for as long as that is worth it.
  *
  * To be woken costs more than to look for a while, so a plane stays awake for spin_ns
- * after its last entry: at most the configured `spin_us`, less where the client's recent
- * pauses were longer than that (as KVM's halt polling does), and not at all where the
- * client waits for the very processor that we are on.
+ * after its last entry. That is the configured `spin_us`, and less, down to a few microseconds,
+ * while no client uses it: each time that nobody had woken the daemon within that time of its
+ * falling asleep halves it, and each time that somebody had doubles it (as KVM's halt
+ * polling does). Not at all where the client waits for the very processor that we are on.
  *
  * Between two turns of the loop there are at most POLLER_TURN_NS of it, so that
  * sockets are served as well. Time is shared by user: in one sweep over all rings a user
@@ -29,6 +30,8 @@ struct poller {
     uv_idle_t idle;
     struct account *accounts; /* those that have a plane awake */
     uint64_t spin_max_ns;
+    uint64_t spin_ns;
+    uint64_t slept_at_ns; /* when the last plane went to sleep */
 };
 
 void poller_init(struct poller *poller, uv_loop_t *loop, uint64_t spin_max_ns);
