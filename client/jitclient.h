@@ -3,7 +3,7 @@
  * libjitclient: executable memory for processes that may not make any.
  *
  * jitbrokerd owns the memory and is its only writer; this library maps it
- * read+execute, once, and asks the daemon for everything else. The model is
+ * read+execute, once, and has the daemon do everything else. The model is
  * asmjit's JitAllocator: a *span* is a run of granules with an address to run
  * (rx), perhaps an address to write (rw), and a size.
  *
@@ -12,14 +12,21 @@
  * sentence that says what was wrong in this very call. On failure nothing is
  * changed and output arguments are left as they were, unless said otherwise.
  *
- * Threads. Every function may be called from any thread; calls on one client
- * are serialized inside. jitc_close() must be the last call on its client.
- * A jitc_span is a plain value that its holder must not change from two threads
- * at once; a jitc_scope belongs to one thread at a time.
+ * Waiting. With a ring, memory shared with the daemon (policy: ring=), the daemon is only told of
+ * jitc_release(), jitc_shrink() and most jitc_alloc(): they return before it has done its part. All else
+ * returns when it is done. What one client is asked for is done in the order of the calls. That the daemon is
+ * gone or hangs is noticed by the first call that waits: within 0.1 s, or timeout_ms. Without a
+ * ring every call waits.
+ *
+ * Threads. Every function may be called from any thread. With a ring no lock is held while one of them
+ * waits, so operations of several threads are on their way at once; without, they are one after another.
+ * jitc_close() must be the last call on its client. A jitc_span is a plain value that its holder must
+ * not change from two threads at once; a jitc_scope belongs to one thread at a time.
  *
  * Fork. Code that was mapped keeps running in a child, but the client is its
  * parent's: in the child every call returns JITC_E_FORKED and does nothing, save
- * jitc_close(), which frees the child's copy and leaves the parent's alone.
+ * jitc_close(), which frees the child's copy and leaves the parent's alone. The ring and the
+ * writable view of a direct arena are not mapped there.
  *
  * Signals. The library installs no handler, raises no SIGPIPE, never prints and
  * never exits. No function but jitc_strerror() is async-signal-safe. Where it waits a
@@ -80,7 +87,7 @@ enum jitc_status {
     /* Found on this side of the socket. */
     JITC_E_NO_BROKER = 100,       /* no socket to connect to, or nobody behind it */
     JITC_E_DISCONNECTED = 101,    /* the daemon is gone, or has ended the session: see the detail */
-    JITC_E_TIMEOUT = 102,         /* no answer in time; the client is disconnected */
+    JITC_E_TIMEOUT = 102,         /* no answer in time to a call that waits; the client is disconnected */
     JITC_E_FORKED = 103,          /* the client belongs to the parent process */
     JITC_E_FOREIGN_POINTER = 104, /* the pointer is not into this client's arena */
     JITC_E_SYSTEM = 105,          /* a system call failed; the detail names it */
@@ -130,7 +137,7 @@ typedef struct jitc_options {
     uint32_t fill_pattern; /* what unused code memory holds; 0: the daemon's. Must trap wherever it is
                               entered: x86 0xCCCCCCCC, 0xF4F4F4F4; aarch64 0xD4200000 */
     uint32_t flags;        /* JITC_NEAR_REQUIRED | ... */
-    uint32_t timeout_ms;   /* longest wait for one answer; 0: 10,000 */
+    uint32_t timeout_ms;   /* longest wait for one answer, or for room in the ring; 0: 10,000 */
 } jitc_options;
 
 /* Fills in the defaults. Without it a client is not to be had: INVALID. A flag that is not known is INVALID
@@ -239,29 +246,33 @@ static inline void jitc_span_shrink(jitc_span *span, size_t size)
 }
 
 /*
- * A span of at least `size` bytes (1 to info.span_max_bytes), filled with the trap
- * pattern. *span is written on success only; release it by its rx.
+ * A span of at least `size` bytes (1 to info.span_max_bytes). *span is written on success only; release it
+ * by its rx. It is trap fill; where its memory was released a moment ago, at the latest when the first
+ * write to it, or jitc_flush(), has returned. Spans of less than 64 KiB are mostly placed here, in
+ * blocks that the client leases: then the daemon is not asked, and that it is gone is not noticed.
  * Errors: INVALID (0), TOO_LARGE, ARENA_FULL, QUOTA_SPANS, QUOTA_BYTES, NO_MEMORY.
  */
 JITC_API int jitc_alloc(jitc_client *client, jitc_span *span, size_t size);
 
 /*
- * Gives back the span that starts at `rx`. It is trap-filled before anyone can
- * get it again. The caller makes sure that no thread runs in it any more.
+ * Gives back the span that starts at `rx`. The caller makes sure that no thread runs in it any more.
+ * The daemon trap-fills it before it lets anyone have it again, not necessarily before this returns: see
+ * jitc_alloc() and jitc_flush(). In a direct session what the client placed is filled when this returns.
  * Errors: FOREIGN_POINTER, NO_SPAN (never allocated, released before, or not its start).
  */
 JITC_API int jitc_release(jitc_client *client, const void *rx);
 
 /*
- * Waits until all that this client was asked for is done: what was released is trap fill, and
- * statistics are those of now. Not needed before code is run. Errors: what an operation that was not waited
- * for ran into, the first since the last flush, of a scope's too. The library checks before it asks, so there
- * are none while library and daemon agree.
+ * Waits until all that this client was asked for is done: what was released is trap fill. Not needed
+ * before code is run, nor before jitc_statistics(). Nothing to do without a ring.
+ * Errors: what an operation that was not waited for ran into, the first since the last flush, be it this
+ * one, a scope's or that of jitc_write_fn(). The library checks before it asks, so there are none while
+ * library and daemon agree.
  */
 JITC_API int jitc_flush(jitc_client *client);
 
 /*
- * Cuts the span to `size` bytes rounded up, and gives the tail back. A size of 0
+ * Cuts the span to `size` bytes rounded up, and gives the tail back as jitc_release() does. A size of 0
  * releases the span and clears *span. A size beyond the span's is INVALID.
  * Errors: also SEALED, NO_SPAN, FOREIGN_POINTER.
  */
@@ -281,7 +292,7 @@ typedef enum jitc_write_policy {
 /*
  * Copies `size` bytes to `offset` within the span, whoever has to do it. When it
  * returns JITC_OK the bytes are there for every thread that calls them. Not
- * atomic: on failure of a write of more than 64 KiB a prefix may be written.
+ * atomic: on failure of a write of more than 32 KiB a prefix may be written.
  * The code being written must not be running; to change running code use jitc_patch().
  * Clears JITC_SPAN_ICACHE_CLEAN in *span.
  * Errors: OUT_OF_RANGE, SEALED, NO_SPAN, FOREIGN_POINTER.
@@ -300,13 +311,13 @@ JITC_API int jitc_write(jitc_client *client, jitc_span *span, size_t offset, con
 typedef int (*jitc_write_callback)(jitc_span *span, void *user);
 
 /*
- * Writes by callback; *span then has its new size. One round trip.
- * Errors: as jitc_write(), and CALLBACK.
+ * Writes by callback; *span then has its new size. With a ring it waits for all that the client was
+ * asked for, as jitc_flush() does. Errors: as jitc_write(), and CALLBACK.
  */
 JITC_API int jitc_write_fn(jitc_client *client, jitc_span *span, jitc_write_callback callback, void *user,
                            jitc_write_policy policy);
 
-/* Many writes, one round trip. Nothing of a scope is safe to run until it was flushed. */
+/* Many writes, of which the last is waited for. Nothing of a scope is safe to run until it was flushed. */
 typedef struct jitc_scope jitc_scope;
 
 /* *scope is the caller's until jitc_scope_end(). */
@@ -314,14 +325,18 @@ JITC_API int jitc_scope_begin(jitc_client *client, jitc_scope **scope, jitc_writ
 
 /*
  * As jitc_write() and jitc_write_fn(), but the daemon may see it only at the next
- * flush, and an error that it finds is then told there. A full scope flushes by itself.
+ * flush, and an error that it finds is then told there. `src` is the caller's again at once. A full scope
+ * (256 writes, or earlier) waits for what is pending; what that finds is told at the next flush too.
  */
 JITC_API int jitc_scope_write(jitc_scope *scope, jitc_span *span, size_t offset, const void *src,
                               size_t size);
 JITC_API int jitc_scope_write_fn(jitc_scope *scope, jitc_span *span, jitc_write_callback callback,
                                  void *user);
 
-/* Does what is pending. The first error since the last flush; the other writes are done all the same. */
+/*
+ * Waits for what is pending, and with a ring for all that the client was asked for, as jitc_flush() does. The
+ * first error since the last flush; the other writes are done all the same.
+ */
 JITC_API int jitc_scope_flush(jitc_scope *scope);
 
 /* Flushes, then frees the scope whatever the flush returned. NULL is allowed. */
@@ -352,7 +367,7 @@ enum jitc_reset_kind {
     JITC_RESET_HARD = 1  /* give all of it back to the system; soft where the arena is sealed or direct */
 };
 
-/* Releases every span at once. No code of the arena may be running. */
+/* Releases every span at once, and waits for that. No code of the arena may be running. */
 JITC_API int jitc_reset(jitc_client *client, enum jitc_reset_kind kind);
 
 typedef struct jitc_stats {
@@ -366,11 +381,12 @@ typedef struct jitc_stats {
     uint64_t huge_bytes;         /* memory of the arena that huge pages back */
     uint64_t leased_bytes;       /* what this process may carve spans from, and has not */
     uint64_t largest_free_bytes; /* the largest span for which the reserved memory has room */
-    uint64_t free_runs;          /* runs of free granules in blocks: many and small ones are fragmentation */
+    uint64_t free_runs;          /* runs of free granules in blocks, leased ones too: many small ones are
+                                    fragmentation */
 } jitc_stats;
 
 /* Set stats->struct_size first: INVALID if it is less than sizeof was in 0.1.0. What lies beyond it is not
- * written. */
+ * written. Counts all that was done by calls that have returned. */
 JITC_API int jitc_statistics(jitc_client *client, jitc_stats *stats);
 
 /* ---- Locking the process down -------------------------------------------- */
