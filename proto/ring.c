@@ -21,15 +21,10 @@ void ring_attach(struct ring *ring, void *memory)
     };
 }
 
-/* The half of head that a futex can be: the one that changes with every entry. */
+/* What a client sleeps on: its word that it waits, since whoever takes that back wakes it. */
 static uint32_t *futex_of(const struct ring *ring)
 {
-    uint32_t *word = (uint32_t *)(void *)&ring->header->head;
-
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    word++;
-#endif
-    return word;
+    return (uint32_t *)(void *)&ring->header->waiting;
 }
 
 /* ---- The client's side ---------------------------------------------------------------- */
@@ -87,12 +82,11 @@ uint64_t ring_refused(const struct ring *ring)
 bool ring_wait(struct ring *ring, uint64_t seen, uint32_t timeout_ms)
 {
     struct timespec timeout = {.tv_sec = timeout_ms / 1000, .tv_nsec = (long)(timeout_ms % 1000) * 1000000};
+    uint32_t word = atomic_fetch_or(&ring->header->waiting, 1) | 1;
 
-    (void)atomic_exchange(&ring->header->waiting, 1);
     if (atomic_load(&ring->header->head) != seen)
         return true;
-    return syscall(SYS_futex, futex_of(ring), FUTEX_WAIT, (uint32_t)seen, &timeout, NULL, 0) == 0 ||
-           errno != ETIMEDOUT;
+    return syscall(SYS_futex, futex_of(ring), FUTEX_WAIT, word, &timeout, NULL, 0) == 0 || errno != ETIMEDOUT;
 }
 
 void ring_wake_all(struct ring *ring)
@@ -224,7 +218,10 @@ bool ring_complete(struct ring *ring, uint64_t head, uint64_t refused)
 {
     atomic_store_explicit(&ring->header->refused, refused, memory_order_relaxed);
     (void)atomic_exchange(&ring->header->head, head);
-    return atomic_load(&ring->header->waiting) != 0 && atomic_exchange(&ring->header->waiting, 0) != 0;
+    if ((atomic_load(&ring->header->waiting) & 1) == 0)
+        return false;
+    (void)atomic_fetch_add(&ring->header->waiting, 1);
+    return true;
 }
 
 void ring_wake(struct ring *ring)

@@ -20,17 +20,20 @@
  * Sleeping. Neither side waits for ever by looking: after a while it says that it sleeps, looks
  * once more, and sleeps; the other one publishes, then looks whether somebody sleeps:
  *
- *   daemon sleeps:  asleep = 1;  look at tail       client publishes:  tail = n;  look at asleep
- *   client sleeps:  waiting = 1; look at head       daemon publishes:  head = n;  look at waiting
+ *   daemon sleeps:  asleep = 1;    look at tail     client publishes:  tail = n;  look at asleep
+ *   client sleeps:  waiting |= 1;  look at head     daemon publishes:  head = n;  look at waiting
  *
  * All of these are sequentially consistent, so they have one order that all see. If the sleeper's look
  * came after the publication in it, the sleeper saw that and does not sleep. If it came before, so did the
  * word that it sleeps, and the publisher's look, which comes after the publication, finds it.
- * So no wakeup is lost. Whoever finds the word takes it back (by exchange: just one does) and wakes:
- * the client by writing to the daemon's eventfd, which keeps the wakeup until it is read;
- * the daemon by FUTEX_WAKE on head, which a client that did not sleep yet does not need, since
- * FUTEX_WAIT returns at once when head is not what it saw. The daemon wakes one waiter; that
- * one wakes the others of its process, so that their number is not the daemon's burden.
+ * Whoever finds the word takes it back (just one does) and wakes. That may happen before the sleeper is
+ * asleep, and for a publication that it has seen already, so that it would be right to sleep if its word
+ * still stood: a wakeup must not be spent on nobody. The daemon's eventfd keeps it until it is read.
+ * The clients' word is a number, odd while somebody waits; the daemon takes it back by adding 1,
+ * and FUTEX_WAIT compares it with what it was when this sleeper said that it waits: it does not sleep on a
+ * word that was taken since. (With head as the futex it would.) So no wakeup is lost.
+ * The daemon wakes one waiter; that one wakes the others of its process, so that their number is
+ * not the daemon's burden. tests/model/ring.pml has all this for a model checker.
  *
  * The memory is a memfd of the daemon's of fixed length, sealed so that nobody changes that.
  * Numbers are in the machine's own byte order. docs/protocol.md has the layout in bytes.
@@ -55,12 +58,12 @@
 #define RING_ENDED UINT64_MAX
 
 struct ring_header {
-    _Alignas(RING_LINE_BYTES) _Atomic uint64_t tail; /* the client's */
-    _Alignas(RING_LINE_BYTES) _Atomic uint64_t head; /* the daemon's, or RING_ENDED */
-    _Atomic uint64_t refused;                        /* entries so far; the daemon's as well */
-    _Alignas(RING_LINE_BYTES) _Atomic uint32_t asleep; /* the daemon sets it, the client clears it */
-    _Atomic uint32_t daemon_cpu;                       /* 1 + where it ran last; a hint */
-    _Alignas(RING_LINE_BYTES) _Atomic uint32_t waiting; /* the client sets it, the daemon clears it */
+    _Alignas(RING_LINE_BYTES) _Atomic uint64_t tail;    /* the client's */
+    _Alignas(RING_LINE_BYTES) _Atomic uint64_t head;    /* the daemon's, or RING_ENDED */
+    _Atomic uint64_t refused;                           /* entries so far; the daemon's as well */
+    _Alignas(RING_LINE_BYTES) _Atomic uint32_t asleep;  /* the daemon sets it, the client clears it */
+    _Atomic uint32_t daemon_cpu;                        /* 1 + where it ran last; a hint */
+    _Alignas(RING_LINE_BYTES) _Atomic uint32_t waiting; /* odd: somebody does; the daemon makes it even */
     _Atomic uint32_t client_cpu;                        /* 1 + where a thread waits; a hint */
 };
 
