@@ -214,14 +214,20 @@ void ring_answer(struct ring *ring, uint64_t number, const struct result *result
     }
 }
 
-bool ring_complete(struct ring *ring, uint64_t head, uint64_t refused)
+/* True: somebody waits, and is to be woken. */
+static bool publish_head(struct ring *ring, uint64_t head)
 {
-    atomic_store_explicit(&ring->header->refused, refused, memory_order_relaxed);
     (void)atomic_exchange(&ring->header->head, head);
     if ((atomic_load(&ring->header->waiting) & 1) == 0)
         return false;
     (void)atomic_fetch_add(&ring->header->waiting, 1);
     return true;
+}
+
+bool ring_complete(struct ring *ring, uint64_t head, uint64_t refused)
+{
+    atomic_store_explicit(&ring->header->refused, refused, memory_order_relaxed);
+    return publish_head(ring, head);
 }
 
 void ring_wake(struct ring *ring)
@@ -245,6 +251,6 @@ void ring_stay_awake(struct ring *ring)
 
 void ring_end(struct ring *ring)
 {
-    if (ring_complete(ring, RING_ENDED, 0))
+    if (publish_head(ring, RING_ENDED))
         ring_wake(ring);
 }

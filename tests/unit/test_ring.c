@@ -651,6 +651,15 @@ START_TEST(a_completion_is_seen_with_its_refusals)
 }
 END_TEST
 
+START_TEST(the_end_leaves_the_refusals_as_they_were)
+{
+    (void)ring_complete(&ring, 5, 2);
+    ring_end(&ring);
+    ck_assert_uint_eq(ring_head(&ring), RING_ENDED);
+    ck_assert_uint_eq(ring_refused(&ring), 2);
+}
+END_TEST
+
 START_TEST(a_head_that_moved_is_not_waited_for)
 {
     int64_t start = now_ms();
@@ -802,6 +811,7 @@ int main(void)
     tcase_add_test(sleeping, a_daemon_does_not_sleep_over_a_tail_that_is_nonsense);
     tcase_add_test(sleeping, a_daemon_that_something_else_woke_needs_no_bell);
     tcase_add_test(sleeping, a_completion_is_seen_with_its_refusals);
+    tcase_add_test(sleeping, the_end_leaves_the_refusals_as_they_were);
     tcase_add_test(sleeping, a_head_that_moved_is_not_waited_for);
     tcase_add_test(sleeping, a_wait_ends_with_its_timeout);
     tcase_add_test(sleeping, who_waited_is_to_be_woken_once);
