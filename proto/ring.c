@@ -79,14 +79,35 @@ uint64_t ring_refused(const struct ring *ring)
     return atomic_load_explicit(&ring->header->refused, memory_order_relaxed);
 }
 
+/* Of all whom one wakeup of the daemon's is for, it has reached the calling thread alone. */
+static void wake_others(struct ring *ring)
+{
+    uint32_t taken = atomic_load(&ring->header->waiting) / 2;
+
+    /*
+     * Who waits from now on is not counted perhaps, but its word is younger than `taken`; who has an
+     * older word is counted.
+     */
+    if (atomic_exchange(&ring->chained, taken) != taken && atomic_load(&ring->sleepers) > 1)
+        ring_wake_all(ring);
+}
+
 bool ring_wait(struct ring *ring, uint64_t seen, uint32_t timeout_ms)
 {
     struct timespec timeout = {.tv_sec = timeout_ms / 1000, .tv_nsec = (long)(timeout_ms % 1000) * 1000000};
-    uint32_t word = atomic_fetch_or(&ring->header->waiting, 1) | 1;
+    bool in_time = true;
+    uint32_t word;
 
-    if (atomic_load(&ring->header->head) != seen)
-        return true;
-    return syscall(SYS_futex, futex_of(ring), FUTEX_WAIT, word, &timeout, NULL, 0) == 0 || errno != ETIMEDOUT;
+    (void)atomic_fetch_add(&ring->sleepers, 1);
+    word = atomic_fetch_or(&ring->header->waiting, 1) | 1;
+    if (atomic_load(&ring->header->head) == seen) {
+        if (syscall(SYS_futex, futex_of(ring), FUTEX_WAIT, word, &timeout, NULL, 0) == 0)
+            wake_others(ring);
+        else
+            in_time = errno != ETIMEDOUT;
+    }
+    (void)atomic_fetch_sub(&ring->sleepers, 1);
+    return in_time;
 }
 
 void ring_wake_all(struct ring *ring)

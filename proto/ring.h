@@ -32,8 +32,10 @@
  * The clients' word is a number, odd while somebody waits; the daemon takes it back by adding 1,
  * and FUTEX_WAIT compares it with what it was when this sleeper said that it waits: it does not sleep on a
  * word that was taken since. (With head as the futex it would.) So no wakeup is lost.
- * The daemon wakes one waiter; that one wakes the others of its process, so that their number is
- * not the daemon's burden. tests/model/ring.pml has all this for a model checker.
+ * The daemon wakes one waiter, and ring_wait() of that one wakes the others of its process, so that their
+ * number is not the daemon's burden: each time that the word was taken once, or those who sleep
+ * again would be woken again by those whom they woke, and so on.
+ * tests/model/ring.pml has all this for a model checker.
  *
  * The memory is a memfd of the daemon's of fixed length, sealed so that nobody changes that.
  * Numbers are in the machine's own byte order. docs/protocol.md has the layout in bytes.
@@ -107,12 +109,14 @@ _Static_assert(sizeof(struct ring_entry) == 32 && sizeof(struct ring_result) == 
 _Static_assert(RING_RESULTS_AT % 4096 == 0 && RING_STAGING_AT % 4096 == 0, "parts begin with a page");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "shared between processes");
 
-/* One side's view of the memory, which it mapped and owns. */
+/* One side's view of the memory, which it mapped and owns. A client's threads share one. */
 struct ring {
     struct ring_header *header;
     struct ring_entry *entries;
     struct ring_result *results;
     uint8_t *staging;
+    _Atomic uint32_t sleepers; /* threads in ring_wait() */
+    _Atomic uint32_t chained;  /* how often the word had been taken when all were woken for the last time */
 };
 
 void ring_attach(struct ring *ring, void *memory);
@@ -129,9 +133,12 @@ bool ring_is_asleep(const struct ring *ring);
 uint64_t ring_head(const struct ring *ring);
 /* Those of them that were refused; to be read after head. */
 uint64_t ring_refused(const struct ring *ring);
-/* Sleeps until head is no longer `seen`, it is woken, or timeout_ms have passed (returns false). */
+/*
+ * Sleeps until head is no longer `seen`, it is woken, or timeout_ms have passed (returns false). Any thread;
+ * it may be woken for another's sake.
+ */
 bool ring_wait(struct ring *ring, uint64_t seen, uint32_t timeout_ms);
-/* Wakes every thread that is in ring_wait(). */
+/* Wakes every thread that is in ring_wait(), for reasons of the client's own. */
 void ring_wake_all(struct ring *ring);
 /*
  * What entry `number`, which is done, was answered; false if its slot says nothing: it succeeded.

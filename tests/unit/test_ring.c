@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The ring, function by function, both sides in one process: test_ring_stress.c has them race. */
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -715,6 +716,101 @@ START_TEST(a_signal_ends_a_wait_as_a_wakeup_does)
 }
 END_TEST
 
+#define WAITERS 4
+
+static _Atomic unsigned returns;
+
+/* Waits until the head is another; yields whether it was awaited in time. */
+static void *wait_for_another(void *argument)
+{
+    uint64_t seen = *(const uint64_t *)argument;
+
+    while (ring_head(&ring) == seen) {
+        if (!ring_wait(&ring, seen, LONG_MS))
+            return NULL;
+        atomic_fetch_add(&returns, 1);
+    }
+    return &returns;
+}
+
+static void start(pthread_t *threads, const uint64_t *seen)
+{
+    for (unsigned i = 0; i < WAITERS; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, wait_for_another, (void *)(uintptr_t)seen), 0);
+    pause_ms(100); /* most likely they sleep, and it holds if they do not */
+}
+
+static void assert_all_return(const pthread_t *threads)
+{
+    for (unsigned i = 0; i < WAITERS; i++) {
+        void *in_time;
+
+        ck_assert_int_eq(pthread_join(threads[i], &in_time), 0);
+        ck_assert_ptr_nonnull(in_time);
+    }
+}
+
+START_TEST(all_who_wait_see_the_end)
+{
+    const uint64_t seen[] = {0, 77, UINT32_MAX}; /* the last has a lower half like the end's */
+
+    for (size_t i = 0; i < sizeof seen / sizeof seen[0]; i++) {
+        pthread_t threads[WAITERS];
+
+        (void)ring_complete(&ring, seen[i], 0);
+        start(threads, &seen[i]);
+        ring_end(&ring);
+        assert_all_return(threads);
+        ck_assert_uint_eq(ring_head(&ring), RING_ENDED);
+    }
+}
+END_TEST
+
+START_TEST(all_who_wait_see_a_completion)
+{
+    const uint64_t seen = UINT32_MAX;
+    pthread_t threads[WAITERS];
+
+    (void)ring_complete(&ring, seen, 0);
+    start(threads, &seen);
+    if (ring_complete(&ring, seen + 1, 0))
+        ring_wake(&ring);
+    assert_all_return(threads);
+}
+END_TEST
+
+START_TEST(all_who_wait_can_be_woken_by_their_own)
+{
+    const uint64_t seen = 0;
+    pthread_t threads[WAITERS];
+
+    start(threads, &seen);
+    ring_wake_all(&ring);
+    pause_ms(100);
+    ck_assert_uint_eq(atomic_load(&returns), WAITERS); /* and no more: they sleep again */
+    if (ring_complete(&ring, 1, 0))
+        ring_wake(&ring);
+    assert_all_return(threads);
+}
+END_TEST
+
+START_TEST(who_sleeps_again_is_not_woken_again_by_those_whom_it_woke)
+{
+    const uint64_t seen = 0;
+    pthread_t threads[WAITERS];
+
+    start(threads, &seen);
+    ck_assert(ring_complete(&ring, 0, 0)); /* nothing that they wait for */
+    ring_wake(&ring);
+    pause_ms(200);
+    ck_assert_uint_ge(atomic_load(&returns), WAITERS);
+    ck_assert_uint_le(atomic_load(&returns), 2 * WAITERS);
+    if (ring_complete(&ring, 1, 0))
+        ring_wake(&ring);
+    assert_all_return(threads);
+}
+END_TEST
+
 /* Where the child, which is traced, is about to make that system call. */
 static void run_up_to(pid_t child, uint64_t number)
 {
@@ -816,6 +912,10 @@ int main(void)
     tcase_add_test(sleeping, a_wait_ends_with_its_timeout);
     tcase_add_test(sleeping, who_waited_is_to_be_woken_once);
     tcase_add_test(sleeping, a_signal_ends_a_wait_as_a_wakeup_does);
+    tcase_add_test(sleeping, all_who_wait_see_the_end);
+    tcase_add_test(sleeping, all_who_wait_see_a_completion);
+    tcase_add_test(sleeping, all_who_wait_can_be_woken_by_their_own);
+    tcase_add_test(sleeping, who_sleeps_again_is_not_woken_again_by_those_whom_it_woke);
     tcase_add_test(sleeping, a_wakeup_between_the_last_look_and_the_sleep_is_not_lost);
     suite_add_tcase(suite, sleeping);
     return suite_run(suite);

@@ -249,7 +249,6 @@ static struct client {
     uint64_t staged_until[RING_ENTRIES]; /* ... up to the entry */
     bool is_unread[RING_ENTRIES];        /* whoever put it there did not look at its result yet */
     _Atomic uint64_t waits;
-    _Atomic uint32_t sleepers;
 } client;
 
 struct thread {
@@ -260,20 +259,11 @@ struct thread {
 
 static void wait_as_client(uint64_t seen)
 {
-    for (unsigned silences = 0;; silences++) {
-        bool in_time;
-
-        (void)atomic_fetch_add(&client.sleepers, 1);
-        in_time = ring_wait(&client.ring, seen, WATCHDOG_MS);
-        (void)atomic_fetch_sub(&client.sleepers, 1);
-        if (in_time)
-            break;
+    for (unsigned silences = 0; !ring_wait(&client.ring, seen, WATCHDOG_MS); silences++) {
         must(ring_head(&client.ring) == seen, "a wakeup was lost: %" PRIu64 " entries are done, not %" PRIu64,
              ring_head(&client.ring), seen);
         must(silences < SILENCES_MAX, "nothing is done behind %" PRIu64, seen);
     }
-    if (atomic_load(&client.sleepers) > 0)
-        ring_wake_all(&client.ring);
     (void)atomic_fetch_add(&client.waits, 1);
 }
 
