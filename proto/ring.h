@@ -13,8 +13,8 @@
  * published and `head` of them done: each side writes only its own number, so nothing is ever
  * locked. The client keeps tail - head within RING_ENTRIES, and does not reuse an entry or
  * staged bytes before head has passed them; the daemon believes none of it, see ring_pending().
- * Nor does it publish entry n + RING_ENTRIES before the result of n was read by whom it concerns: that
- * has the same slot, and without it a refusal looks like success.
+ * Nor does it publish entry n + RING_ENTRIES before the result of n has been read: both have one
+ * slot, and without its result a refusal looks like success.
  * An entry is done in order, and says nothing when it succeeds, unless its operation yields
  * something: then, and when it is refused, its result is in its slot before head passes it, and
  * `refused` counts the refusals. So whoever waits looks at one cache line.
