@@ -283,13 +283,6 @@ static bool is_daemon_there(const struct jitc_client *client)
     return syscall(SYS_ppoll, &socket, 1, &at_once, NULL, 0) == 0;
 }
 
-/* One waker is enough for all the threads that sleep at the same head. */
-static void wake_others(struct plane *plane, uint64_t head)
-{
-    if (atomic_load(&plane->sleepers) > 1 && atomic_exchange(&plane->woken_at, head) != head)
-        ring_wake_all(&plane->ring);
-}
-
 /* Sleeps until the entry is done. False: the daemon is gone, or *is_late. */
 static bool sleep_until(struct jitc_client *client, uint64_t number, bool *is_late)
 {
@@ -298,18 +291,15 @@ static bool sleep_until(struct jitc_client *client, uint64_t number, bool *is_la
     uint64_t head = ring_head(&plane->ring);
     bool is_there = true;
 
-    (void)atomic_fetch_add(&plane->sleepers, 1);
     while (head <= number && is_there && !*is_late) {
         bool timed_out = !ring_wait(&plane->ring, head, SLICE_MS);
 
         head = ring_head(&plane->ring);
-        wake_others(plane, head);
         if (timed_out) {
             is_there = is_daemon_there(client);
             *is_late = (now_ns() - began_ns) / 1000000 >= client->timeout_ms;
         }
     }
-    (void)atomic_fetch_sub(&plane->sleepers, 1);
     adapt(plane, now_ns() - began_ns);
     return head > number;
 }

@@ -51,9 +51,7 @@ struct plane {
     } put[RING_ENTRIES];
     struct sink unanswered;
 
-    _Atomic uint32_t sleepers; /* threads in ring_wait() */
-    _Atomic uint64_t woken_at; /* the head for which they were all woken last */
-    _Atomic uint32_t spin_ns;  /* for how long it is worth to look before sleeping */
+    _Atomic uint32_t spin_ns; /* for how long it is worth to look before sleeping */
 };
 
 /* Maps the ring; both descriptors stay the caller's on failure, which returns a status with its detail set.

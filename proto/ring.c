@@ -21,15 +21,10 @@ void ring_attach(struct ring *ring, void *memory)
     };
 }
 
-/* The half of head that a futex can be: the one that changes with every entry. */
+/* What a client sleeps on: its word that it waits, since whoever takes that back wakes it. */
 static uint32_t *futex_of(const struct ring *ring)
 {
-    uint32_t *word = (uint32_t *)(void *)&ring->header->head;
-
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    word++;
-#endif
-    return word;
+    return (uint32_t *)(void *)&ring->header->waiting;
 }
 
 /* Written only when it changes: the other side reads it often. */
@@ -96,15 +91,35 @@ uint64_t ring_refused(const struct ring *ring)
     return atomic_load_explicit(&ring->header->refused, memory_order_relaxed);
 }
 
+/* Of all whom one wakeup of the daemon's is for, it has reached the calling thread alone. */
+static void wake_others(struct ring *ring)
+{
+    uint32_t taken = atomic_load(&ring->header->waiting) / 2;
+
+    /*
+     * Who waits from now on is not counted perhaps, but its word is younger than `taken`; who has an
+     * older word is counted.
+     */
+    if (atomic_exchange(&ring->chained, taken) != taken && atomic_load(&ring->sleepers) > 1)
+        ring_wake_all(ring);
+}
+
 bool ring_wait(struct ring *ring, uint64_t seen, uint32_t timeout_ms)
 {
     struct timespec timeout = {.tv_sec = timeout_ms / 1000, .tv_nsec = (long)(timeout_ms % 1000) * 1000000};
+    bool in_time = true;
+    uint32_t word;
 
-    (void)atomic_exchange(&ring->header->waiting, 1);
-    if (atomic_load(&ring->header->head) != seen)
-        return true;
-    return syscall(SYS_futex, futex_of(ring), FUTEX_WAIT, (uint32_t)seen, &timeout, NULL, 0) == 0 ||
-           errno != ETIMEDOUT;
+    (void)atomic_fetch_add(&ring->sleepers, 1);
+    word = atomic_fetch_or(&ring->header->waiting, 1) | 1;
+    if (atomic_load(&ring->header->head) == seen) {
+        if (syscall(SYS_futex, futex_of(ring), FUTEX_WAIT, word, &timeout, NULL, 0) == 0)
+            wake_others(ring);
+        else
+            in_time = errno != ETIMEDOUT;
+    }
+    (void)atomic_fetch_sub(&ring->sleepers, 1);
+    return in_time;
 }
 
 void ring_wake_all(struct ring *ring)
@@ -248,11 +263,20 @@ void ring_answer(struct ring *ring, uint64_t number, const struct result *result
     }
 }
 
+/* True: somebody waits, and is to be woken. */
+static bool publish_head(struct ring *ring, uint64_t head)
+{
+    (void)atomic_exchange(&ring->header->head, head);
+    if ((atomic_load(&ring->header->waiting) & 1) == 0)
+        return false;
+    (void)atomic_fetch_add(&ring->header->waiting, 1);
+    return true;
+}
+
 bool ring_complete(struct ring *ring, uint64_t head, uint64_t refused)
 {
     atomic_store_explicit(&ring->header->refused, refused, memory_order_relaxed);
-    (void)atomic_exchange(&ring->header->head, head);
-    return atomic_load(&ring->header->waiting) != 0 && atomic_exchange(&ring->header->waiting, 0) != 0;
+    return publish_head(ring, head);
 }
 
 void ring_wake(struct ring *ring)
@@ -286,6 +310,6 @@ void ring_stay_awake(struct ring *ring)
 
 void ring_end(struct ring *ring)
 {
-    if (ring_complete(ring, RING_ENDED, 0))
+    if (publish_head(ring, RING_ENDED))
         ring_wake(ring);
 }

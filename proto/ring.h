@@ -11,8 +11,10 @@
  * There is one producer (the client, under a lock of its own) and one consumer (the daemon).
  * Entries are numbered from 0 on and for ever; number n is at n % RING_ENTRIES. `tail` entries were
  * published and `head` of them done: each side writes only its own number, so nothing is ever
- * locked. The client keeps tail - head within RING_ENTRIES, and does not reuse a slot or
+ * locked. The client keeps tail - head within RING_ENTRIES, and does not reuse an entry or
  * staged bytes before head has passed them; the daemon believes none of it, see ring_pending().
+ * Nor does it publish entry n + RING_ENTRIES before the result of n has been read: both have one
+ * slot, and without its result a refusal looks like success.
  * An entry is done in order, and says nothing when it succeeds, unless its operation yields
  * something: then, and when it is refused, its result is in its slot before head passes it, and
  * `refused` counts the refusals. So whoever waits looks at one cache line.
@@ -20,17 +22,22 @@
  * Sleeping. Neither side waits for ever by looking: after a while it says that it sleeps, looks
  * once more, and sleeps; the other one publishes, then looks whether somebody sleeps:
  *
- *   daemon sleeps:  asleep = 1;  look at tail       client publishes:  tail = n;  look at asleep
- *   client sleeps:  waiting = 1; look at head       daemon publishes:  head = n;  look at waiting
+ *   daemon sleeps:  asleep = 1;    look at tail     client publishes:  tail = n;  look at asleep
+ *   client sleeps:  waiting |= 1;  look at head     daemon publishes:  head = n;  look at waiting
  *
  * All of these are sequentially consistent, so they have one order that all see. If the sleeper's look
  * came after the publication in it, the sleeper saw that and does not sleep. If it came before, so did the
  * word that it sleeps, and the publisher's look, which comes after the publication, finds it.
- * So no wakeup is lost. Whoever finds the word takes it back (by exchange: just one does) and wakes:
- * the client by writing to the daemon's eventfd, which keeps the wakeup until it is read;
- * the daemon by FUTEX_WAKE on head, which a client that did not sleep yet does not need, since
- * FUTEX_WAIT returns at once when head is not what it saw. The daemon wakes one waiter; that
- * one wakes the others of its process, so that their number is not the daemon's burden.
+ * Whoever finds the word takes it back (just one does) and wakes. That may happen before the sleeper is
+ * asleep, and for a publication that it has seen already, so that it would be right to sleep if its word
+ * still stood: a wakeup must not be spent on nobody. The daemon's eventfd keeps it until it is read.
+ * The clients' word is a number, odd while somebody waits; the daemon takes it back by adding 1,
+ * and FUTEX_WAIT compares it with what it was when this sleeper said that it waits: it does not sleep on a
+ * word that was taken since. (With head as the futex it would.) So no wakeup is lost.
+ * The daemon wakes one waiter, and ring_wait() of that one wakes the others of its process, so that their
+ * number is not the daemon's burden: each time that the word was taken once, or those who sleep
+ * again would be woken again by those whom they woke, and so on.
+ * tests/model/ring.pml has all this for a model checker.
  *
  * The memory is a memfd of the daemon's of fixed length, sealed so that nobody changes that.
  * Numbers are in the machine's own byte order. docs/protocol.md has the layout in bytes.
@@ -60,7 +67,7 @@ struct ring_header {
     _Atomic uint64_t refused;                           /* entries so far; the daemon's as well */
     _Alignas(RING_LINE_BYTES) _Atomic uint32_t asleep;  /* the daemon sets it, the client clears it */
     _Atomic uint32_t daemon_cpu;                        /* 1 + where it ran last; a hint */
-    _Alignas(RING_LINE_BYTES) _Atomic uint32_t waiting; /* the client sets it, the daemon clears it */
+    _Alignas(RING_LINE_BYTES) _Atomic uint32_t waiting; /* odd: somebody does; the daemon makes it even */
     _Atomic uint32_t client_cpu;                        /* 1 + where a thread waits; a hint */
 };
 
@@ -103,12 +110,14 @@ _Static_assert(sizeof(struct ring_entry) == 32 && sizeof(struct ring_result) == 
 _Static_assert(RING_RESULTS_AT % 4096 == 0 && RING_STAGING_AT % 4096 == 0, "parts begin with a page");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "shared between processes");
 
-/* One side's view of the memory, which it mapped and owns. */
+/* One side's view of the memory, which it mapped and owns. A client's threads share one. */
 struct ring {
     struct ring_header *header;
     struct ring_entry *entries;
     struct ring_result *results;
     uint8_t *staging;
+    _Atomic uint32_t sleepers; /* threads in ring_wait() */
+    _Atomic uint32_t chained;  /* how often the word had been taken when all were woken for the last time */
 };
 
 void ring_attach(struct ring *ring, void *memory);
@@ -125,9 +134,12 @@ bool ring_is_asleep(const struct ring *ring);
 uint64_t ring_head(const struct ring *ring);
 /* Those of them that were refused; to be read after head. */
 uint64_t ring_refused(const struct ring *ring);
-/* Sleeps until head is no longer `seen`, it is woken, or timeout_ms have passed (returns false). */
+/*
+ * Sleeps until head is no longer `seen`, it is woken, or timeout_ms have passed (returns false). Any thread;
+ * it may be woken for another's sake.
+ */
 bool ring_wait(struct ring *ring, uint64_t seen, uint32_t timeout_ms);
-/* Wakes every thread that is in ring_wait(). */
+/* Wakes every thread that is in ring_wait(), for reasons of the client's own. */
 void ring_wake_all(struct ring *ring);
 /*
  * What entry `number`, which is done, was answered; false if its slot says nothing: it succeeded.
