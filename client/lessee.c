@@ -154,15 +154,28 @@ static int reserve(struct jitc_client *client, unsigned entries)
     return plane_reserve_entries(client, &client->plane, entries + DROP_ENTRIES);
 }
 
-/* Runs it at the daemon, with the lock let go meanwhile. */
-static int run_there(struct jitc_client *client, const struct request *request, struct result *result)
+/*
+ * Runs it at the daemon, with the lock let go while it is waited for. *resets tells after how many resets
+ * that is done: if there were more in the end, what it yielded is gone again.
+ */
+static int run_after(struct jitc_client *client, const struct request *request, struct result *result,
+                     uint64_t *resets)
 {
-    int status = reserve(client, 0);
+    int status =
+        plane_reserve(client, 1 + DROP_ENTRIES, request->operation == OPERATION_PATCH ? RING_PATCH_BYTES : 0);
 
     if (status != JITC_OK)
         return status;
     drop_recent(client);
-    return plane_run_locked(client, request, result);
+    *resets = client->lessee.resets;
+    return plane_run(client, request, result);
+}
+
+static int run_there(struct jitc_client *client, const struct request *request, struct result *result)
+{
+    uint64_t resets;
+
+    return run_after(client, request, result, &resets);
 }
 
 /* ---- Alloc ----------------------------------------------------------------------------- */
@@ -180,11 +193,10 @@ static int lease(struct jitc_client *client, uint64_t size)
 {
     const struct request request = {.operation = OPERATION_LEASE, .size = size};
     struct lessee *lessee = &client->lessee;
-    uint64_t resets = lessee->resets;
     struct result result;
-    int status;
+    uint64_t resets;
+    int status = run_after(client, &request, &result, &resets);
 
-    status = run_there(client, &request, &result);
     if (status != JITC_OK || resets != lessee->resets)
         return status;
     if (!makes_sense(lessee, &result, client->welcome.arena_bytes))
@@ -200,9 +212,9 @@ static int alloc_foreign(struct jitc_client *client, jitc_span *span, size_t siz
 {
     const struct request request = {.operation = OPERATION_ALLOC, .size = size};
     struct lessee *lessee = &client->lessee;
-    uint64_t resets = lessee->resets;
     struct result result;
-    int status = run_there(client, &request, &result);
+    uint64_t resets;
+    int status = run_after(client, &request, &result, &resets);
 
     /* The block that we keep in reserve may be what is missing. */
     if ((status == JITC_E_ARENA_FULL || status == JITC_E_QUOTA_BYTES) && lessee->vacant != 0) {
@@ -210,7 +222,7 @@ static int alloc_foreign(struct jitc_client *client, jitc_span *span, size_t siz
         if (status == JITC_OK && lessee->vacant != 0)
             give_vacant(client);
         if (status == JITC_OK)
-            status = run_there(client, &request, &result);
+            status = run_after(client, &request, &result, &resets);
     }
     if (status != JITC_OK)
         return status;
@@ -288,9 +300,9 @@ int lessee_alloc(struct jitc_client *client, jitc_span *span, size_t size)
 static int release_foreign(struct jitc_client *client, uint64_t offset)
 {
     const struct request request = {.operation = OPERATION_RELEASE, .span = offset};
-    uint64_t resets = client->lessee.resets;
     struct result result;
-    int status = run_there(client, &request, &result);
+    uint64_t resets;
+    int status = run_after(client, &request, &result, &resets);
 
     if (status == JITC_OK && resets == client->lessee.resets)
         client->lessee.foreign--;
@@ -400,7 +412,7 @@ static int reset(struct jitc_client *client, const struct request *request, stru
         lessee->vacant = 0;
         lessee->resets++;
     }
-    return plane_run_locked(client, request, result);
+    return plane_run(client, request, result);
 }
 
 int lessee_run(struct jitc_client *client, const struct request *request, struct result *result)

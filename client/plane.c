@@ -22,6 +22,7 @@
 #define LOOKS_PER_CLOCK 64u
 /* How often a thread that sleeps sees whether the daemon is still there. */
 #define SLICE_MS 100u
+#define NS_PER_MS 1000000u
 /* Entries that may gather before the daemon is told of what nobody waits for; and is woken. */
 #define GATHER 32u
 #define GATHER_ASLEEP (RING_ENTRIES / 2)
@@ -154,6 +155,9 @@ int plane_reserve(struct jitc_client *client, unsigned entries, size_t bytes)
     while (!has_room(plane, entries, bytes)) {
         uint64_t head = ring_head(&plane->ring);
 
+        /* Who waited for what is in the ring has given up, and its sink may be gone. */
+        if (client->is_lost)
+            return call_lost(client);
         if (head != RING_ENDED && head > plane->collected) {
             collect(plane, head);
             continue;
@@ -163,8 +167,6 @@ int plane_reserve(struct jitc_client *client, unsigned entries, size_t bytes)
         client_unlock(client);
         (void)await(client, head); /* what it ran into, if it did, the client has noted */
         client_relock(client);
-        if (client->is_lost)
-            return call_lost(client);
     }
     return JITC_OK;
 }
@@ -197,6 +199,7 @@ int plane_put_write(struct jitc_client *client, const struct request *request, s
 {
     struct request chunk = *request;
     size_t left = request->data_bytes;
+    int before = sink->status; /* an earlier write's */
 
     do {
         int status;
@@ -212,7 +215,7 @@ int plane_put_write(struct jitc_client *client, const struct request *request, s
         /* The daemon copies this one while we stage the next. */
         if (left > 0)
             plane_publish(&client->plane);
-    } while (left > 0 && sink->status == JITC_OK);
+    } while (left > 0 && sink->status == before);
     return JITC_OK;
 }
 
@@ -288,16 +291,21 @@ static bool sleep_until(struct jitc_client *client, uint64_t number, bool *is_la
 {
     struct plane *plane = &client->plane;
     uint64_t began_ns = now_ns();
+    uint64_t looked_ns = began_ns;
     uint64_t head = ring_head(&plane->ring);
     bool is_there = true;
 
     while (head <= number && is_there && !*is_late) {
-        bool timed_out = !ring_wait(&plane->ring, head, SLICE_MS);
+        uint64_t now;
 
+        (void)ring_wait(&plane->ring, head, SLICE_MS);
         head = ring_head(&plane->ring);
-        if (timed_out) {
+        /* By the clock: signals may come so often that no slice is ever slept to its end. */
+        now = now_ns();
+        if (head <= number && now - looked_ns >= SLICE_MS * NS_PER_MS) {
+            looked_ns = now;
             is_there = is_daemon_there(client);
-            *is_late = (now_ns() - began_ns) / 1000000 >= client->timeout_ms;
+            *is_late = (now - began_ns) / NS_PER_MS >= client->timeout_ms;
         }
     }
     adapt(plane, now_ns() - began_ns);
@@ -355,16 +363,12 @@ int plane_flush(struct jitc_client *client)
     return number == 0 ? JITC_OK : plane_wait(client, number - 1);
 }
 
-int plane_run_locked(struct jitc_client *client, const struct request *request, struct result *result)
+int plane_run(struct jitc_client *client, const struct request *request, struct result *result)
 {
     struct sink sink = {.result = result};
-    uint64_t number;
-    int status = plane_reserve(
-        client, 1, request->operation == OPERATION_PATCH ? RING_PATCH_BYTES : request->data_bytes);
+    uint64_t number = plane_put(client, request, &sink);
+    int status;
 
-    if (status != JITC_OK)
-        return status;
-    number = plane_put(client, request, &sink);
     plane_publish(&client->plane);
     client_unlock(client);
     status = plane_wait(client, number);

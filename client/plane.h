@@ -87,8 +87,11 @@ bool plane_take_back(struct plane *plane, uint64_t span);
 void plane_publish(struct plane *plane);
 /* The same for what nobody waits for: wakes it only where the ring fills up. */
 void plane_publish_lazily(struct plane *plane);
-/* One operation, start to end, with the lock let go while it is waited for. */
-int plane_run_locked(struct jitc_client *client, const struct request *request, struct result *result);
+/*
+ * One operation for which there is room, start to end, with the lock let go while it is waited for. The
+ * status of *result, with its detail set.
+ */
+int plane_run(struct jitc_client *client, const struct request *request, struct result *result);
 /* JITC_OK, or what the unanswered operations ran into first, which is told once. */
 int plane_take_refusal(struct plane *plane);
 

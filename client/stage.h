@@ -5,7 +5,8 @@
 
 #include <stddef.h>
 
-/* Staged runs begin with a line of their own, which the daemon does not read while the next one is written. */
+/* Staged runs begin with a line of their own, which the daemon does not read while the next one is written.
+ */
 #define STAGE_LINE_BYTES 64u
 
 /* `to` begins with a line, and nothing else lies in the last one. */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "daemon/connection.h"
@@ -16,13 +17,21 @@
 #include "daemon/server.h"
 #include "proto/prefetch.h"
 
-/* What one plane is served in one go, so that the others are not kept waiting: entries, or bytes of code. */
+/*
+ * What one plane is served in one go, so that the others are not kept waiting: entries, or bytes that were
+ * moved for them. One that moves many, as the release of a large span does, is the last of its go.
+ */
 #define BATCH_ENTRIES 32u
 #define BATCH_BYTES (UINT64_C(128) << 10)
 /* An entry that moves as much is told at once, so that its staging can be used again meanwhile. */
 #define TELL_BYTES 4096u
 /* Entries that may be done without being told. */
 #define UNTOLD_MAX 64u
+
+struct batch {
+    bool is_due;  /* somebody waits for one of its entries, perhaps */
+    bool is_long; /* one of its entries takes its time, without moving anything */
+};
 
 static int make_ring(struct plane *plane)
 {
@@ -57,6 +66,26 @@ static void release_all(struct plane *plane)
     plane->bell = -1;
 }
 
+/*
+ * Makes it silent. By RWF_NOWAIT: whether the descriptor blocks is a matter of the open file, which is the
+ * client's as well, and it may have emptied it since we were told that it rang. 0 or -errno.
+ */
+static int silence_bell(const struct plane *plane)
+{
+    uint64_t rings;
+    struct iovec into = {&rings, sizeof rings};
+
+    return preadv2(plane->bell, &into, 1, -1, RWF_NOWAIT) < 0 && errno != EAGAIN ? -errno : 0;
+}
+
+static int make_bell(struct plane *plane)
+{
+    plane->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (plane->bell < 0)
+        return -errno;
+    return silence_bell(plane); /* where the kernel can't do it (before 5.8), there is no ring */
+}
+
 static void on_bell(uv_poll_t *handle, int status, int events);
 
 int plane_init(struct plane *plane, struct connection *connection)
@@ -65,10 +94,10 @@ int plane_init(struct plane *plane, struct connection *connection)
 
     *plane = (struct plane){.connection = connection, .memory_fd = -1, .bell = -1};
     error = make_ring(plane);
-    if (error == 0) {
-        plane->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        error = plane->bell < 0 ? -errno : uv_poll_init(&connection->server->loop, &plane->poll, plane->bell);
-    }
+    if (error == 0)
+        error = make_bell(plane);
+    if (error == 0)
+        error = uv_poll_init(&connection->server->loop, &plane->poll, plane->bell);
     if (error != 0) {
         release_all(plane);
         return error;
@@ -91,10 +120,12 @@ void plane_forget_memory_fd(struct plane *plane)
     plane->memory_fd = -1;
 }
 
-void plane_end(struct plane *plane, uv_close_cb closed)
+void plane_end(struct plane *plane, bool revoke, uv_close_cb closed)
 {
     poller_remove(&plane->connection->server->poller, plane);
     ring_end(&plane->ring);
+    if (revoke)
+        (void)madvise((uint8_t *)plane->memory + RING_ENTRIES_AT, RING_BYTES - RING_ENTRIES_AT, MADV_REMOVE);
     uv_close((uv_handle_t *)&plane->poll, closed);
     release_all(plane);
 }
@@ -112,10 +143,9 @@ static void wake(struct plane *plane)
 static void on_bell(uv_poll_t *handle, int status, int events)
 {
     struct plane *plane = handle->data;
-    uint64_t rings;
 
     (void)status, (void)events;
-    (void)!read(plane->bell, &rings, sizeof rings);
+    (void)silence_bell(plane);
     wake(plane);
 }
 
@@ -179,7 +209,7 @@ static void call_for_memory(const struct plane *plane, const struct request *req
 }
 
 /* False: the entry is nonsense. */
-static bool serve_entry(struct plane *plane, uint64_t *bytes, bool *is_due)
+static bool serve_entry(struct plane *plane, struct batch *batch)
 {
     struct request request;
     struct result result;
@@ -193,10 +223,11 @@ static bool serve_entry(struct plane *plane, uint64_t *bytes, bool *is_due)
         request.operation == OPERATION_PATCH)
         ring_answer(&plane->ring, plane->head, &result);
     plane->head++;
-    *bytes += request.data_bytes;
     if (request.operation == OPERATION_WRITE)
         plane->staged = (uint64_t)(request.data + request.data_bytes - plane->ring.staging);
-    *is_due = *is_due || is_waited_for(request.operation);
+    batch->is_due = batch->is_due || is_waited_for(request.operation);
+    batch->is_long =
+        batch->is_long || request.operation == OPERATION_STATISTICS || request.operation == OPERATION_RESET;
     return true;
 }
 
@@ -213,9 +244,10 @@ bool plane_serve(struct plane *plane)
     uint64_t pending = ring_pending(&plane->ring, plane->head);
     uint64_t end_at = plane->head + (pending < BATCH_ENTRIES ? pending : BATCH_ENTRIES);
     uint64_t began_at = plane->head;
-    uint64_t told_bytes = 0;
-    uint64_t bytes = 0;
-    bool is_due = false;
+    const uint64_t *moved_bytes = &plane->connection->session->arena.moved_bytes;
+    uint64_t began_bytes = *moved_bytes;
+    uint64_t told_bytes = began_bytes;
+    struct batch batch = {.is_due = false};
 
     if (pending == 0) {
         if (plane->told != plane->head)
@@ -229,18 +261,19 @@ bool plane_serve(struct plane *plane)
     plane->idle_since_ns = 0;
     ring_prefetch(&plane->ring, plane->head, plane->staged);
     ring_note_daemon_cpu(&plane->ring, sched_getcpu());
-    while (plane->head < end_at && bytes < BATCH_BYTES) {
-        if (!serve_entry(plane, &bytes, &is_due)) {
+    while (plane->head < end_at && !batch.is_long && *moved_bytes - began_bytes < BATCH_BYTES) {
+        if (!serve_entry(plane, &batch)) {
             end(plane, "makes no sense");
             return true;
         }
-        if (bytes - told_bytes >= TELL_BYTES) {
+        if (*moved_bytes - told_bytes >= TELL_BYTES) {
             tell(plane);
-            told_bytes = bytes;
+            told_bytes = *moved_bytes;
         }
     }
-    if (is_due || plane->head - plane->told >= UNTOLD_MAX)
+    if (batch.is_due || plane->head - plane->told >= UNTOLD_MAX)
         tell(plane);
+    plane->connection->server->poller.moved_bytes += *moved_bytes - began_bytes;
     connection_pace(plane->connection, (size_t)(plane->head - began_at));
     return true;
 }

@@ -29,6 +29,7 @@ struct plane;
 struct poller {
     uv_idle_t idle;
     struct account *accounts; /* those that have a plane awake */
+    uint64_t moved_bytes;     /* for the planes, since the clock was looked at last */
     uint64_t spin_max_ns;
     uint64_t spin_ns;
     uint64_t slept_at_ns; /* when the last plane went to sleep */
