@@ -3,7 +3,7 @@
 # Verifies the model of the ring's sleeping and waking, all states of it, and that each of its known
 # mistakes is found.
 #   tests/model/run.sh          small sizes: a minute, 1 GB
-#   tests/model/run.sh large    ... and larger ones: minutes, 4 GB
+#   tests/model/run.sh large    ... and larger ones: three minutes, 2 GB
 set -eu
 model=$(cd "$(dirname "$0")" && pwd)/ring.pml
 size=${1:-small}
@@ -49,7 +49,7 @@ safe() {
         echo "in order, no lost wakeup: $1: $(states)"
     else
         fail "$1"
-        cat log
+        grep -v "^Depth=" log
     fi
 }
 
@@ -61,7 +61,7 @@ live() {
             echo "$property, under weak fairness: $1: $(states)"
         else
             fail "$property: $1"
-            cat log
+            grep -v "^Depth=" log
         fi
     done
 }
@@ -73,7 +73,7 @@ wrong() {
         echo "found wrong, as it is: $1: $(sed -n 's/^pan:1: \(.*\) (at depth.*/\1/p' log)"
     else
         fail "$1 is not found to be wrong"
-        cat log
+        grep -v "^Depth=" log
     fi
 }
 
@@ -87,7 +87,6 @@ if [ "$size" = large ]; then
     safe "-DTHREADS=2 -DOWN=2 -DOTHERS=1"
     safe "-DTHREADS=2 -DOWN=2 -DOTHERS=2 -DSIGNALS=0"
     safe "-DTHREADS=2 -DOWN=2 -DOTHERS=1 -DSIGNALS=0 -DCHAINS_PER_TAKE=3"
-    safe "-DTHREADS=3 -DOWN=1 -DOTHERS=1 -DSIGNALS=0"
     live "-DTHREADS=2 -DOWN=2 -DOTHERS=1 -DSIGNALS=0"
 fi
 for mistake in DAEMON_LOOKS_FIRST CLIENT_LOOKS_FIRST DAEMON_PUBLISHES_LAST CLIENT_PUBLISHES_LAST \
