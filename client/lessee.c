@@ -58,6 +58,8 @@ static void tell_span(const struct heap_span *span, struct result *result)
 
 /* What drop_recent() may have to put. */
 #define DROP_ENTRIES 2u
+/* Entries of which it is worth to tell an awake daemon, where nobody waits for them. */
+#define GATHERED 32u
 
 static void put(struct jitc_client *client, enum operation operation, uint64_t offset, uint64_t size)
 {
@@ -79,7 +81,7 @@ static void fill(struct jitc_client *client, uint64_t offset, uint64_t bytes)
 static void publish(struct jitc_client *client)
 {
     if (is_direct(client))
-        plane_publish_lazily(&client->plane);
+        plane_publish_lazily(&client->plane, GATHERED);
     else
         plane_publish(&client->plane);
 }
@@ -259,7 +261,7 @@ static int carve(struct jitc_client *client, jitc_span *span, size_t size)
     if (is_direct(client))
         prefetch_to_write(client->map.rw + carved.offset);
     put(client, OPERATION_CARVE, carved.offset, carved.bytes);
-    plane_publish_lazily(&client->plane);
+    plane_publish_lazily(&client->plane, GATHERED);
     span_at(client, carved.offset, carved.bytes, carved.clean ? SPAN_ICACHE_CLEAN : 0, span);
     return JITC_OK;
 }

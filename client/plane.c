@@ -23,9 +23,8 @@
 /* How often a thread that sleeps sees whether the daemon is still there. */
 #define SLICE_MS 100u
 #define NS_PER_MS 1000000u
-/* Entries that may gather before the daemon is told of what nobody waits for; and is woken. */
-#define GATHER 32u
-#define GATHER_ASLEEP (RING_ENTRIES / 2)
+/* Entries that may wait to be told while the daemon sleeps. */
+#define UNTOLD_MAX (RING_ENTRIES / 2)
 
 int plane_init(struct plane *plane, int memory_fd, int bell)
 {
@@ -123,11 +122,11 @@ void plane_publish(struct plane *plane)
         (void)syscall(SYS_write, plane->bell, &once, sizeof once);
 }
 
-void plane_publish_lazily(struct plane *plane)
+void plane_publish_lazily(struct plane *plane, unsigned gathered)
 {
-    uint64_t gathered = plane->tail - plane->published;
+    uint64_t untold = plane->tail - plane->published;
 
-    if (gathered >= GATHER_ASLEEP || (gathered >= GATHER && !ring_is_asleep(&plane->ring)))
+    if (untold >= gathered && (untold >= UNTOLD_MAX || !ring_is_asleep(&plane->ring)))
         plane_publish(plane);
 }
 
@@ -342,10 +341,13 @@ int plane_wait(struct jitc_client *client, uint64_t number)
         return status;
     client_relock(client);
     head = ring_head(&client->plane.ring);
-    if (client->is_lost || head == RING_ENDED)
-        status = client->is_lost ? call_lost(client) : call_lose_session(client, false);
-    else if (head > client->plane.collected)
+    if (!client->is_lost && head != RING_ENDED && head > client->plane.collected)
         collect(&client->plane, head);
+    /* Looked at again: with the end of the session its answers are wiped out, perhaps before we saw them. */
+    if (client->is_lost)
+        status = call_lost(client);
+    else if (ring_head(&client->plane.ring) == RING_ENDED)
+        status = call_lose_session(client, false);
     client_unlock(client);
     return status;
 }

@@ -85,8 +85,9 @@ int plane_put_write(struct jitc_client *client, const struct request *request, s
 bool plane_take_back(struct plane *plane, uint64_t span);
 /* Tells the daemon of all that was put, and wakes it if it sleeps. */
 void plane_publish(struct plane *plane);
-/* The same for what nobody waits for: wakes it only where the ring fills up. */
-void plane_publish_lazily(struct plane *plane);
+/* The same for what nobody waits for: once `gathered` entries are to be told, and wakes it only where the
+ * ring fills up. */
+void plane_publish_lazily(struct plane *plane, unsigned gathered);
 /*
  * One operation for which there is room, start to end, with the lock let go while it is waited for. The
  * status of *result, with its detail set.

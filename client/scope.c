@@ -13,6 +13,8 @@
 #include "client/failure.h"
 #include "client/span.h"
 
+/* Writes of which the daemon is told while the next ones are staged. */
+#define GATHERED 8u
 /* Left free in the record for the request's id, which is appended last. */
 #define ID_BYTES_MAX 16u
 
@@ -137,7 +139,7 @@ static void append_by_plane(jitc_scope *scope, const struct request *request)
 
     if (status == JITC_OK) {
         status = plane_put_write(client, request, &scope->sink, &scope->last_number);
-        plane_publish_lazily(&client->plane);
+        plane_publish_lazily(&client->plane, GATHERED);
         client_unlock(client);
     }
     if (status != JITC_OK) {

@@ -149,6 +149,18 @@ static void on_bell(uv_poll_t *handle, int status, int events)
     wake(plane);
 }
 
+/* Tells the client how far we are. */
+static void tell(struct plane *plane)
+{
+    plane->told = plane->head;
+    if (!ring_complete(&plane->ring, plane->head, plane->refused))
+        return;
+    ring_wake(&plane->ring);
+    /* It can't run as long as we look at its ring where it was. */
+    if (ring_client_was_on(&plane->ring, sched_getcpu()))
+        plane->idle_since_ns = 1;
+}
+
 void plane_sleep(struct plane *plane)
 {
     if (ring_sleep(&plane->ring, plane->head))
@@ -159,6 +171,8 @@ void plane_pause(struct plane *plane)
 {
     if (plane->memory == NULL)
         return;
+    if (plane->told != plane->head)
+        tell(plane);
     plane->is_paused = true;
     poller_remove(&plane->connection->server->poller, plane);
 }
@@ -172,18 +186,6 @@ void plane_resume(struct plane *plane)
 }
 
 /* ---- Serving ------------------------------------------------------------------------------- */
-
-/* Tells the client how far we are. */
-static void tell(struct plane *plane)
-{
-    plane->told = plane->head;
-    if (!ring_complete(&plane->ring, plane->head, plane->refused))
-        return;
-    ring_wake(&plane->ring);
-    /* It can't run as long as we look at its ring where it was. */
-    if (ring_client_was_on(&plane->ring, sched_getcpu()))
-        plane->idle_since_ns = 1;
-}
 
 /*
  * Nobody waits for what only gives something back, or takes it: that it is done can be told together with

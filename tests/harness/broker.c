@@ -150,8 +150,9 @@ void broker_stop(struct broker *broker)
     int status = 0;
 
     if (broker->pid > 0) {
+        /* First, where a test that failed had stopped it: later it would disturb the leak checker's ptrace. */
+        (void)kill(broker->pid, SIGCONT);
         (void)kill(broker->pid, SIGTERM);
-        (void)kill(broker->pid, SIGCONT); /* where a test that failed had stopped it */
         ck_assert_int_eq(waitpid(broker->pid, &status, 0), broker->pid);
         if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
             show_log(broker);
