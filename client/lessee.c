@@ -52,15 +52,36 @@ static void tell_span(const struct heap_span *span, struct result *result)
     result->flags = (span->clean ? SPAN_ICACHE_CLEAN : 0) | (span->sealed ? SPAN_SEALED : 0);
 }
 
-/* Runs it at the daemon, with the lock let go meanwhile. */
-static int run_there(struct jitc_client *client, const struct request *request, struct result *result)
+/* Runs it at the daemon, with the lock let go while it is waited for. There is room for it. */
+static int put_and_wait(struct jitc_client *client, const struct request *request, struct result *result)
 {
+    struct sink sink = {.result = result};
+    uint64_t number = plane_put(client, request, &sink);
     int status;
 
+    plane_publish(&client->plane);
     client_unlock(client);
-    status = plane_run(client, request, result);
+    status = plane_wait(client, number);
     client_relock(client);
+    if (status == JITC_OK && sink.status != JITC_OK)
+        status = failure_set(sink.status, "%s", sink.detail);
     return status;
+}
+
+/*
+ * The same after making room. *resets (unless it is NULL) tells after how many resets the daemon does it: if
+ * there were more in the end, what it yields is gone again.
+ */
+static int run_there(struct jitc_client *client, const struct request *request, struct result *result,
+                     uint64_t *resets)
+{
+    int status = plane_reserve(client, 1, 0);
+
+    if (status != JITC_OK)
+        return status;
+    if (resets != NULL)
+        *resets = client->lessee.resets;
+    return put_and_wait(client, request, result);
 }
 
 /* ---- Alloc ----------------------------------------------------------------------------- */
@@ -78,11 +99,10 @@ static int lease(struct jitc_client *client, uint64_t size)
 {
     const struct request request = {.operation = OPERATION_LEASE, .size = size};
     struct lessee *lessee = &client->lessee;
-    uint64_t resets = lessee->resets;
     struct result result;
-    int status;
+    uint64_t resets;
+    int status = run_there(client, &request, &result, &resets);
 
-    status = run_there(client, &request, &result);
     if (status != JITC_OK || resets != lessee->resets)
         return status;
     if (!makes_sense(lessee, &result, client->welcome.arena_bytes))
@@ -106,8 +126,8 @@ static void give_vacant(struct jitc_client *client)
 static int alloc_foreign(struct jitc_client *client, const struct request *request, struct result *result)
 {
     struct lessee *lessee = &client->lessee;
-    uint64_t resets = lessee->resets;
-    int status = run_there(client, request, result);
+    uint64_t resets;
+    int status = run_there(client, request, result, &resets);
 
     /* The block that we keep in reserve may be what is missing. */
     if ((status == JITC_E_ARENA_FULL || status == JITC_E_QUOTA_BYTES) && lessee->vacant != 0) {
@@ -115,7 +135,7 @@ static int alloc_foreign(struct jitc_client *client, const struct request *reque
         if (status == JITC_OK && lessee->vacant != 0)
             give_vacant(client);
         if (status == JITC_OK)
-            status = run_there(client, request, result);
+            status = run_there(client, request, result, &resets);
     }
     if (status == JITC_OK && resets == lessee->resets)
         lessee->foreign++;
@@ -199,7 +219,7 @@ static void cut(struct jitc_client *client, const struct heap_span *span, uint64
 static int release(struct jitc_client *client, const struct request *request, struct result *result)
 {
     struct lessee *lessee = &client->lessee;
-    uint64_t resets = lessee->resets;
+    uint64_t resets;
     struct heap_span span;
     int status = plane_reserve(client, 2, 0);
 
@@ -209,7 +229,7 @@ static int release(struct jitc_client *client, const struct request *request, st
         cut(client, &span, 0);
         return JITC_OK;
     }
-    status = run_there(client, request, result);
+    status = run_there(client, request, result, &resets);
     if (status == JITC_OK && resets == lessee->resets)
         lessee->foreign--;
     return status;
@@ -226,7 +246,7 @@ static int shrink(struct jitc_client *client, const struct request *request, str
         return status;
     if (request->size == 0 || !heap_find(heap, request->span, &span) || span.sealed ||
         request->size > span.bytes)
-        return run_there(client, request, result); /* which has an error to tell, or a foreign span */
+        return run_there(client, request, result, NULL); /* which has an error to tell, or a foreign span */
     if (keep < span.bytes)
         cut(client, &span, keep);
     span.bytes = keep;
@@ -241,7 +261,7 @@ static int query(struct jitc_client *client, const struct request *request, stru
     struct heap_span span;
 
     if (!heap_find_around(&client->lessee.heap, request->span, &span))
-        return run_there(client, request, result);
+        return run_there(client, request, result, NULL);
     tell_span(&span, result);
     return JITC_OK;
 }
@@ -249,7 +269,7 @@ static int query(struct jitc_client *client, const struct request *request, stru
 static int seal(struct jitc_client *client, const struct request *request, struct result *result)
 {
     struct heap_span span;
-    int status = run_there(client, request, result);
+    int status = run_there(client, request, result, NULL);
 
     if (status == JITC_OK && heap_find(&client->lessee.heap, request->span, &span))
         heap_seal(&client->lessee.heap, &span);
@@ -260,8 +280,6 @@ static int seal(struct jitc_client *client, const struct request *request, struc
 static int reset(struct jitc_client *client, const struct request *request, struct result *result)
 {
     struct lessee *lessee = &client->lessee;
-    struct sink sink = {.result = result};
-    uint64_t number;
     int status = plane_reserve(client, 1, 0);
 
     if (status != JITC_OK)
@@ -272,19 +290,13 @@ static int reset(struct jitc_client *client, const struct request *request, stru
         lessee->vacant = 0;
         lessee->resets++;
     }
-    number = plane_put(client, request, &sink);
-    plane_publish(&client->plane);
-    client_unlock(client);
-    status = plane_wait(client, number);
-    client_relock(client);
-    if (status == JITC_OK && sink.status != JITC_OK)
-        status = failure_set(sink.status, "%s", sink.detail);
-    return status;
+    return put_and_wait(client, request, result);
 }
 
 int lessee_run(struct jitc_client *client, const struct request *request, struct result *result)
 {
-    static int (*const run[OPERATION_COUNT])(struct jitc_client *, const struct request *, struct result *) = {
+    static int (*const run[OPERATION_COUNT])(struct jitc_client *, const struct request *,
+                                             struct result *) = {
         [OPERATION_ALLOC] = alloc, [OPERATION_RELEASE] = release, [OPERATION_SHRINK] = shrink,
         [OPERATION_QUERY] = query, [OPERATION_SEAL] = seal,       [OPERATION_RESET] = reset,
     };
