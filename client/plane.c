@@ -151,6 +151,9 @@ int plane_reserve(struct jitc_client *client, unsigned entries, size_t bytes)
     while (!has_room(plane, entries, bytes)) {
         uint64_t head = ring_head(&plane->ring);
 
+        /* Who waited for what is in the ring has given up, and its sink may be gone. */
+        if (client->is_lost)
+            return call_lost(client);
         if (head != RING_ENDED && head > plane->collected) {
             collect(plane, head);
             continue;
@@ -160,8 +163,6 @@ int plane_reserve(struct jitc_client *client, unsigned entries, size_t bytes)
         client_unlock(client);
         (void)await(client, head); /* what it ran into, if it did, the client has noted */
         client_relock(client);
-        if (client->is_lost)
-            return call_lost(client);
     }
     return JITC_OK;
 }
