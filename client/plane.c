@@ -195,6 +195,7 @@ int plane_put_write(struct jitc_client *client, const struct request *request, s
 {
     struct request chunk = *request;
     size_t left = request->data_bytes;
+    int before = sink->status; /* an earlier write's */
 
     do {
         int status;
@@ -210,7 +211,7 @@ int plane_put_write(struct jitc_client *client, const struct request *request, s
         /* The daemon copies this one while we stage the next. */
         if (left > 0)
             plane_publish(&client->plane);
-    } while (left > 0 && sink->status == JITC_OK);
+    } while (left > 0 && sink->status == before);
     return JITC_OK;
 }
 
