@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "daemon/connection.h"
@@ -57,6 +58,26 @@ static void release_all(struct plane *plane)
     plane->bell = -1;
 }
 
+/*
+ * Makes it silent. By RWF_NOWAIT: whether the descriptor blocks is a matter of the open file, which is the
+ * client's as well, and it may have emptied it since we were told that it rang. 0 or -errno.
+ */
+static int silence_bell(const struct plane *plane)
+{
+    uint64_t rings;
+    struct iovec into = {&rings, sizeof rings};
+
+    return preadv2(plane->bell, &into, 1, -1, RWF_NOWAIT) < 0 && errno != EAGAIN ? -errno : 0;
+}
+
+static int make_bell(struct plane *plane)
+{
+    plane->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (plane->bell < 0)
+        return -errno;
+    return silence_bell(plane); /* where the kernel can't do it (before 5.8), there is no ring */
+}
+
 static void on_bell(uv_poll_t *handle, int status, int events);
 
 int plane_init(struct plane *plane, struct connection *connection)
@@ -66,10 +87,10 @@ int plane_init(struct plane *plane, struct connection *connection)
     *plane = (struct plane){.connection = connection, .memory_fd = -1, .bell = -1};
     plane->spin_ns = connection->server->poller.spin_max_ns;
     error = make_ring(plane);
-    if (error == 0) {
-        plane->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        error = plane->bell < 0 ? -errno : uv_poll_init(&connection->server->loop, &plane->poll, plane->bell);
-    }
+    if (error == 0)
+        error = make_bell(plane);
+    if (error == 0)
+        error = uv_poll_init(&connection->server->loop, &plane->poll, plane->bell);
     if (error != 0) {
         release_all(plane);
         return error;
@@ -127,10 +148,9 @@ static void adapt(struct plane *plane)
 static void on_bell(uv_poll_t *handle, int status, int events)
 {
     struct plane *plane = handle->data;
-    uint64_t rings;
 
     (void)status, (void)events;
-    (void)!read(plane->bell, &rings, sizeof rings);
+    (void)silence_bell(plane);
     if (plane->next == NULL)
         adapt(plane);
     wake(plane);
