@@ -191,6 +191,7 @@ int arena_grow(struct arena *arena, uint64_t bytes)
     int error;
 
     assert(bytes > arena->grown_bytes && bytes <= arena->reserved_bytes && bytes % BLOCK_BYTES == 0);
+    arena->moved_bytes += bytes - arena->grown_bytes;
     error = arena->kind == ARENA_SEALED ? grow_sealed(arena, bytes) : grow_filled(arena, bytes);
     if (error != 0) {
         /* What did grow is filled: if it can't be taken back it does no harm. */
@@ -208,6 +209,7 @@ bool arena_trim(struct arena *arena, uint64_t bytes)
         bytes = (bytes + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
     if (arena->kind != ARENA_THROUGH || ftruncate(arena->fd, (off_t)bytes) != 0)
         return false;
+    arena->moved_bytes += arena->grown_bytes - bytes;
     arena->grown_bytes = bytes;
     if (bytes < arena->huge_bytes) {
         arena->huge_bytes = bytes;
@@ -223,6 +225,7 @@ int arena_collapse(struct arena *arena)
 
     if (!arena->is_huge || arena->grown_bytes < arena->collapse_at_bytes)
         return 0;
+    arena->moved_bytes += HUGE_PAGE_BYTES;
     if (madvise(arena->bytes + arena->huge_bytes, HUGE_PAGE_BYTES, MADV_COLLAPSE) == 0) {
         arena->huge_bytes += HUGE_PAGE_BYTES;
         arena->collapse_at_bytes = arena->huge_bytes + HUGE_PAGE_BYTES;
@@ -279,6 +282,7 @@ void arena_fill(struct arena *arena, uint64_t offset, uint64_t bytes)
     if (bytes >= BLOCK_BYTES)
         (void)madvise(arena->bytes + (offset & ~((uint64_t)BLOCK_BYTES - 1)), bytes, MADV_POPULATE_WRITE);
     fill_pattern_spread(arena->bytes + offset, bytes, arena->fill_pattern);
+    arena->moved_bytes += bytes;
 }
 
 void arena_write(struct arena *arena, uint64_t offset, const void *data, size_t bytes)
@@ -286,6 +290,7 @@ void arena_write(struct arena *arena, uint64_t offset, const void *data, size_t 
     assert(offset <= arena->grown_bytes && bytes <= arena->grown_bytes - offset);
     if (bytes > 0)
         memcpy(arena->bytes + offset, data, bytes);
+    arena->moved_bytes += bytes;
 }
 
 uint64_t arena_patch(struct arena *arena, uint64_t offset, uint32_t width, uint64_t expected,

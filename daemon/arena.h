@@ -42,6 +42,7 @@ struct arena {
     uint64_t huge_bytes;
     uint64_t collapse_at_bytes; /* when it has grown so far, the next huge page is tried */
     uint32_t collapse_tries;    /* in vain, of this one */
+    uint64_t moved_bytes;       /* so far: got, filled, written or given back. What the daemon's time went into */
 };
 
 /* Whether the kernel can put arenas on huge pages. Tried once, and logged if it can't. */

@@ -16,7 +16,10 @@
 #include "daemon/poller.h"
 #include "daemon/server.h"
 
-/* What one plane is served in one go, so that the others are not kept waiting: entries, or bytes of code. */
+/*
+ * What one plane is served in one go, so that the others are not kept waiting: entries, or bytes that were
+ * moved for them. One that moves many, as the release of a large span does, is the last of its go.
+ */
 #define BATCH_ENTRIES 32u
 #define BATCH_BYTES (UINT64_C(128) << 10)
 /* An entry that moves as much is told at once, so that its staging can be used again meanwhile. */
@@ -194,7 +197,7 @@ static void tell(struct plane *plane)
 }
 
 /* False: the entry is nonsense. */
-static bool serve_entry(struct plane *plane, uint64_t *bytes)
+static bool serve_entry(struct plane *plane)
 {
     struct request request;
     struct result result;
@@ -207,7 +210,6 @@ static bool serve_entry(struct plane *plane, uint64_t *bytes)
         request.operation == OPERATION_PATCH)
         ring_answer(&plane->ring, plane->head, &result);
     plane->head++;
-    *bytes += request.data_bytes;
     return true;
 }
 
@@ -224,8 +226,9 @@ bool plane_serve(struct plane *plane)
     uint64_t pending = ring_pending(&plane->ring, plane->head);
     uint64_t end_at = plane->head + (pending < BATCH_ENTRIES ? pending : BATCH_ENTRIES);
     uint64_t began_at = plane->head;
-    uint64_t told_bytes = 0;
-    uint64_t bytes = 0;
+    const uint64_t *moved_bytes = &plane->connection->session->arena.moved_bytes;
+    uint64_t began_bytes = *moved_bytes;
+    uint64_t told_bytes = began_bytes;
 
     if (pending == 0)
         return false;
@@ -235,17 +238,18 @@ bool plane_serve(struct plane *plane)
     }
     plane->idle_since_ns = 0;
     ring_note_daemon_cpu(&plane->ring, sched_getcpu());
-    while (plane->head < end_at && bytes < BATCH_BYTES) {
-        if (!serve_entry(plane, &bytes)) {
+    while (plane->head < end_at && *moved_bytes - began_bytes < BATCH_BYTES) {
+        if (!serve_entry(plane)) {
             end(plane, "makes no sense");
             return true;
         }
-        if (bytes - told_bytes >= TELL_BYTES) {
+        if (*moved_bytes - told_bytes >= TELL_BYTES) {
             tell(plane);
-            told_bytes = bytes;
+            told_bytes = *moved_bytes;
         }
     }
     tell(plane);
+    plane->connection->server->poller.moved_bytes += *moved_bytes - began_bytes;
     connection_pace(plane->connection, (size_t)(plane->head - began_at));
     return true;
 }

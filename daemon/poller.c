@@ -7,8 +7,9 @@
 #include "daemon/plane.h"
 #include "daemon/quota.h"
 
-/* Sweeps between two looks at the clock while there is work. */
+/* Sweeps between two looks at the clock while there is work, unless they move so many bytes. */
 #define SWEEPS_PER_LOOK 8u
+#define BYTES_PER_LOOK (UINT64_C(64) << 10)
 
 static void on_idle(uv_idle_t *idle);
 
@@ -130,8 +131,9 @@ static void on_idle(uv_idle_t *idle)
     uint64_t now_ns = began_ns;
 
     for (unsigned sweeps = 1; poller->accounts != NULL && now_ns - began_ns < POLLER_TURN_NS; sweeps++) {
-        if (sweep(poller, now_ns) && sweeps % SWEEPS_PER_LOOK != 0)
+        if (sweep(poller, now_ns) && sweeps % SWEEPS_PER_LOOK != 0 && poller->moved_bytes < BYTES_PER_LOOK)
             continue;
+        poller->moved_bytes = 0;
 #if defined(__x86_64__) || defined(__i386__)
         __builtin_ia32_pause();
 #endif

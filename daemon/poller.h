@@ -29,6 +29,7 @@ struct poller {
     uv_idle_t idle;
     struct account *accounts; /* those that have a plane awake */
     uint64_t spin_max_ns;
+    uint64_t moved_bytes; /* for the planes, since the clock was looked at last */
 };
 
 void poller_init(struct poller *poller, uv_loop_t *loop, uint64_t spin_max_ns);
