@@ -150,7 +150,7 @@ void connection_end(struct connection *connection, enum status status, const cha
     free(connection->unfinished);
     connection->unfinished = NULL;
     if (plane_is_there(&connection->plane))
-        plane_end(&connection->plane, on_plane_closed);
+        plane_end(&connection->plane, status != STATUS_STOPPING, on_plane_closed);
     if (!was_session || !unread || status == STATUS_STOPPING) {
         connection_close(connection);
         return;

@@ -116,10 +116,12 @@ void plane_forget_memory_fd(struct plane *plane)
     plane->memory_fd = -1;
 }
 
-void plane_end(struct plane *plane, uv_close_cb closed)
+void plane_end(struct plane *plane, bool revoke, uv_close_cb closed)
 {
     poller_remove(&plane->connection->server->poller, plane);
     ring_end(&plane->ring);
+    if (revoke)
+        (void)madvise((uint8_t *)plane->memory + RING_ENTRIES_AT, RING_BYTES - RING_ENTRIES_AT, MADV_REMOVE);
     uv_close((uv_handle_t *)&plane->poll, closed);
     release_all(plane);
 }

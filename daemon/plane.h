@@ -40,8 +40,12 @@ struct plane {
  * is part of the connection, which plane_end() must outlive.
  */
 int plane_init(struct plane *plane, struct connection *connection);
-/* Tells the client that nothing more is done, and lets go of all but the libuv handle, which it closes. */
-void plane_end(struct plane *plane, uv_close_cb closed);
+/*
+ * Tells the client that nothing more is done, and lets go of all but the libuv handle, which it closes. To
+ * revoke is to give the ring's memory, but for the page that says so, back to the system even where the
+ * client still maps it.
+ */
+void plane_end(struct plane *plane, bool revoke, uv_close_cb closed);
 bool plane_is_there(const struct plane *plane);
 /* The client has the memory's descriptor now, or never will; without a plane nothing happens. */
 void plane_forget_memory_fd(struct plane *plane);
