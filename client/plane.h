@@ -77,7 +77,8 @@ static inline int plane_reserve_entries(struct jitc_client *client, struct plane
 uint64_t plane_put(struct jitc_client *client, const struct request *request, struct sink *sink);
 /*
  * The same for a write of any size, in chunks: reserves for each, so it may wait. The rest is left out once
- * the sink was told of a refusal. *number is the last entry's. JITC_OK, or why the connection is lost.
+ * the sink was told of a refusal, not counting earlier ones. *number is the last entry's. JITC_OK, or why the
+ * connection is lost.
  */
 int plane_put_write(struct jitc_client *client, const struct request *request, struct sink *sink,
                     uint64_t *number);

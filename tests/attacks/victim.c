@@ -2,12 +2,14 @@
 #include "tests/attacks/victim.h"
 
 #include <check.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/harness/code.h"
@@ -45,6 +47,49 @@ static void check_spans(jitc_client *client, const jitc_span *spans)
     must(stats.allocation_count == SPANS && stats.used_bytes == SPANS * 1024);
 }
 
+static uint64_t now_us(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static void work_once(jitc_client *client, uint32_t value)
+{
+    uint8_t bytes[SPAN_BYTES];
+    jitc_span span;
+
+    make_content(value, bytes);
+    must(jitc_alloc(client, &span, SPAN_BYTES) == JITC_OK);
+    must(jitc_write(client, &span, 0, bytes, sizeof bytes, JITC_WRITE_DEFAULT) == JITC_OK);
+    must(memcmp(span.rx, bytes, sizeof bytes) == 0);
+    must(code_call(span.rx) == VALUE + value);
+    must(jitc_release(client, span.rx) == JITC_OK);
+}
+
+/* Until it is told to stop. */
+static void work(jitc_client *client, int channel, struct victim_secret *secret)
+{
+    uint64_t began_us = now_us();
+    char command;
+
+    secret->rounds = 0;
+    secret->longest_us = 0;
+    while (recv(channel, &command, 1, MSG_DONTWAIT) != 1) {
+        uint64_t from_us = now_us();
+        uint64_t took_us;
+
+        work_once(client, (uint32_t)secret->rounds);
+        took_us = now_us() - from_us;
+        __atomic_store_n(&secret->rounds, secret->rounds + 1, __ATOMIC_RELAXED); /* others look on */
+        if (took_us > secret->longest_us)
+            secret->longest_us = took_us;
+    }
+    secret->mean_us = (now_us() - began_us) / (secret->rounds + 1);
+    must(jitc_flush(client) == JITC_OK);
+}
+
 static void be_victim(const struct broker *broker, int channel, struct victim_secret *secret)
 {
     const jitc_options options = broker_options(broker);
@@ -66,6 +111,8 @@ static void be_victim(const struct broker *broker, int channel, struct victim_se
     secret->rx = spans[0].rx;
     secret->offset = (uint64_t)((const uint8_t *)spans[0].rx - secret->base);
     do {
+        if (command == 'w')
+            work(client, channel, secret);
         check_spans(client, spans);
         must(write(channel, &command, 1) == 1);
     } while (read(channel, &command, 1) == 1);
@@ -107,6 +154,20 @@ void victim_check(const struct victim *victim)
 {
     ck_assert_int_eq(send(victim->channel, "c", 1, MSG_NOSIGNAL), 1);
     hear(victim);
+}
+
+void victim_work(const struct victim *victim)
+{
+    ck_assert_int_eq(send(victim->channel, "w", 1, MSG_NOSIGNAL), 1);
+}
+
+uint64_t victim_rest(const struct victim *victim, const char *meanwhile)
+{
+    ck_assert_int_eq(send(victim->channel, "r", 1, MSG_NOSIGNAL), 1);
+    hear(victim);
+    (void)printf("%s: another one's round took %" PRIu64 " us, the longest of %" PRIu64 " %" PRIu64 " us\n",
+                 meanwhile, victim->secret->mean_us, victim->secret->rounds, victim->secret->longest_us);
+    return victim->secret->rounds;
 }
 
 void victim_stop(struct victim *victim)

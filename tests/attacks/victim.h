@@ -16,6 +16,9 @@ struct victim_secret {
     const void *rx;      /* its first span there */
     uint64_t offset;     /* and in the arena */
     int socket;          /* the descriptor of its connection */
+    uint64_t rounds;     /* of its last work: alloc, write, run, release */
+    uint64_t longest_us; /* the longest of them */
+    uint64_t mean_us;
 };
 
 struct victim {
@@ -28,6 +31,11 @@ struct victim {
 void victim_start(struct victim *victim, const struct broker *broker, uid_t uid);
 /* Fails the test unless its spans hold their bytes, run, and are exactly those that it allocated. */
 void victim_check(const struct victim *victim);
+/* From here on it works, as any client does, until ... */
+void victim_work(const struct victim *victim);
+/* ... here: fails the test unless all was right. Says how long the daemon let it wait, and returns the
+ * rounds. */
+uint64_t victim_rest(const struct victim *victim, const char *meanwhile);
 /* Checks it once more, and ends it. */
 void victim_stop(struct victim *victim);
 

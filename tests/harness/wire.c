@@ -64,7 +64,8 @@ static int receive(struct wire *wire)
 
     wire_close_fds(wire);
     do {
-        flaw = record_recv(wire->socket, true, wire->in_bytes, sizeof wire->in_bytes, 2, &wire->record);
+        flaw = record_recv(wire->socket, true, wire->in_bytes, sizeof wire->in_bytes, RECORD_FDS_MAX,
+                           &wire->record);
     } while (flaw == -EINTR || flaw == -ECONNRESET);
     return flaw;
 }
