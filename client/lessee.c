@@ -246,7 +246,7 @@ static int carve(struct jitc_client *client, jitc_span *span, size_t size)
         if (status != JITC_OK)
             return status;
         drop_recent(client);
-        if (lessee->heap.spans + lessee->foreign >= client->welcome.spans_max)
+        if (lessee->heap.spans + lessee->foreign >= (int64_t)client->welcome.spans_max)
             return failure_set(JITC_E_QUOTA_SPANS, "the session holds its %" PRIu32 " spans",
                                client->welcome.spans_max);
         if (heap_place(&lessee->heap, size, &placement))

@@ -38,10 +38,11 @@ struct recent {
 struct lessee {
     struct heap heap;
     struct recent recent; /* KEPT: released; in a direct session the daemon does not know yet */
-    uint64_t foreign;     /* live spans that the daemon placed */
-    uint64_t resets;      /* so far: a lease from before one is none any more */
-    uint64_t vacant;      /* 1 + the offset of the vacant block that is kept; 0: there is none */
-    bool keeps_nothing;   /* JITC_IMMEDIATE_RELEASE */
+    int64_t
+        foreign; /* live spans that the daemon placed; below 0 where a release is counted before its alloc */
+    uint64_t resets;    /* so far: a lease from before one is none any more */
+    uint64_t vacant;    /* 1 + the offset of the vacant block that is kept; 0: there is none */
+    bool keeps_nothing; /* JITC_IMMEDIATE_RELEASE */
 };
 
 /* JITC_OK, or SYSTEM. */

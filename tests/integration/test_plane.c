@@ -345,7 +345,10 @@ static void release_behind_its_back(const jitc_span *span)
                                     .span = (uint64_t)((const uint8_t *)span->rx - client->map.rx)};
     struct result result;
 
+    assert_status(JITC_OK, "", client_lock(client));
+    assert_status(JITC_OK, "", plane_reserve(client, 1, 0));
     assert_status(JITC_OK, "", plane_run(client, &request, &result));
+    client_unlock(client);
 }
 
 START_TEST(a_refusal_that_nobody_waited_for_is_told_once_at_the_next_flush)
@@ -496,7 +499,7 @@ START_TEST(resets_by_another_thread_leave_room_for_what_comes_after_them)
     for (unsigned i = 0; i < THREADS; i++)
         ck_assert_msg(workers[i].failed == NULL, "%s", workers[i].failed);
     (void)jitc_flush(client); /* what was released may have been gone by a reset */
-    assert_all_done(client->lessee.heap.spans + client->lessee.foreign);
+    assert_all_done(client->lessee.heap.spans + (uint64_t)client->lessee.foreign);
     assert_status(JITC_OK, "", jitc_reset(client, JITC_RESET_SOFT));
     assert_all_done(0);
 }
