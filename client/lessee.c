@@ -155,7 +155,7 @@ static int alloc(struct jitc_client *client, const struct request *request, stru
         status = plane_reserve(client, 1, 0);
         if (status != JITC_OK)
             return status;
-        if (lessee->heap.spans + lessee->foreign >= client->welcome.spans_max)
+        if (lessee->heap.spans + lessee->foreign >= (int64_t)client->welcome.spans_max)
             return failure_set(JITC_E_QUOTA_SPANS, "the session holds its %" PRIu32 " spans",
                                client->welcome.spans_max);
         if (heap_place(&lessee->heap, request->size, &placement))

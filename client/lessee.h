@@ -25,7 +25,9 @@ struct jitc_client;
 
 struct lessee {
     struct heap heap;
-    uint64_t foreign;   /* live spans that the daemon placed */
+    /* Live spans that the daemon placed. For a moment one too few where a program releases, after a reset,
+     * what another thread has just got in the same place. */
+    int64_t foreign;
     uint64_t resets;    /* so far: a lease from before one is none any more */
     uint64_t vacant;    /* 1 + the offset of the vacant block that is kept; 0: there is none */
     bool keeps_nothing; /* JITC_IMMEDIATE_RELEASE */

@@ -496,7 +496,7 @@ START_TEST(resets_by_another_thread_leave_room_for_what_comes_after_them)
     for (unsigned i = 0; i < THREADS; i++)
         ck_assert_msg(workers[i].failed == NULL, "%s", workers[i].failed);
     (void)jitc_flush(client); /* what was released may have been gone by a reset */
-    assert_all_done(client->lessee.heap.spans + client->lessee.foreign);
+    assert_all_done(client->lessee.heap.spans + (uint64_t)client->lessee.foreign);
     assert_status(JITC_OK, "", jitc_reset(client, JITC_RESET_SOFT));
     assert_all_done(0);
 }
