@@ -38,8 +38,9 @@ struct recent {
 struct lessee {
     struct heap heap;
     struct recent recent; /* KEPT: released; in a direct session the daemon does not know yet */
-    int64_t
-        foreign; /* live spans that the daemon placed; below 0 where a release is counted before its alloc */
+    /* Live spans that the daemon placed. For a moment one too few where a program releases, after a reset,
+     * what another thread has just got in the same place. */
+    int64_t foreign;
     uint64_t resets;    /* so far: a lease from before one is none any more */
     uint64_t vacant;    /* 1 + the offset of the vacant block that is kept; 0: there is none */
     bool keeps_nothing; /* JITC_IMMEDIATE_RELEASE */

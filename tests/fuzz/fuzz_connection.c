@@ -6,7 +6,7 @@
  *
  * - Every record that can be decoded is answered once, in order, one result for each
  *   operation, until the daemon ends the connection.
- * - Descriptors come with Welcome only, the first of them read-only.
+ * - Descriptors come with Welcome only, the first of them read-only. What is in a ring is fuzz_ring's.
  * - However it ends, no descriptor is left, and nothing is charged to anyone.
  *
  * As root the second and third client are another user's, so that they get arenas that
@@ -177,7 +177,8 @@ static void check_fds(const struct reply_record *got, const struct record *with)
         must_be(with->fds_count, 0);
         return;
     }
-    must_be(with->fds_count, got->welcome.write_mode == WRITE_DIRECT ? 2 : 1);
+    must_be(with->fds_count,
+            (got->welcome.write_mode == WRITE_DIRECT ? 2u : 1u) + (got->welcome.ring_bytes != 0 ? 2u : 0u));
     must_be(fcntl(with->fds[0], F_GETFL) & O_ACCMODE, O_RDONLY);
     must((fcntl(with->fds[0], F_GET_SEALS) & F_SEAL_SEAL) != 0);
 }
@@ -319,7 +320,8 @@ static void make_hello(struct input *input)
     struct hello hello = {
         .version_min = (wishes & 0xC0) == 0xC0,
         .version_max = (wishes & 0xC0) == 0x40 ? 0 : PROTOCOL_VERSION,
-        .features = (wishes & 0x01) != 0 ? FEATURE_IMMEDIATE_RELEASE : 0,
+        .features = ((wishes & 0x01) != 0 ? FEATURE_IMMEDIATE_RELEASE : 0) |
+                    ((blocks & 0x40) != 0 ? FEATURE_RING : 0),
         .write_mode = (wishes >> 1) & 0x03,
         .arena_bytes = (uint64_t)blocks << 15,
         .granularity = 64u * ((wishes >> 3) & 0x07),

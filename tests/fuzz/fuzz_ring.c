@@ -227,6 +227,28 @@ static void check_fill(const struct session *session)
     }
 }
 
+/* The heap's sums are those of the spans that it finds, and these lie one behind the other. */
+static void check_spans(const struct heap *heap)
+{
+    uint64_t used_bytes = 0;
+    uint64_t end = 0;
+    uint32_t spans = 0;
+    struct heap_span span;
+
+    for (uint64_t at = 0; at < heap_grown_bytes(heap); at += heap->granularity) {
+        if (!heap_find(heap, at, &span))
+            continue;
+        must(span.offset == at && span.bytes > 0 && at >= end);
+        end = at + span.bytes;
+        used_bytes += span.bytes;
+        spans++;
+    }
+    must(end <= heap_end_bytes(heap));
+    must_be(spans, heap->spans);
+    must_be(used_bytes, heap_used_bytes(heap));
+    must(used_bytes + heap_leased_bytes(heap) <= heap_grown_bytes(heap));
+}
+
 static void check_arena(const struct client *client, bool all)
 {
     const struct session *session = client->connection->session;
@@ -237,6 +259,8 @@ static void check_arena(const struct client *client, bool all)
     must_be(session->heap.spans, twin->heap.spans);
     must_be(session->bytes.amount, twin->bytes.amount);
     must_be(client->connection->account->held[QUOTA_BYTES], client->account->held[QUOTA_BYTES]);
+    if (all)
+        check_spans(&session->heap);
     if (all && session->arena.kind != ARENA_DIRECT)
         check_fill(session);
 }
