@@ -70,8 +70,9 @@ int plane_reserve(struct jitc_client *client, unsigned entries, size_t bytes);
 /* Puts an entry for which there is room; returns its number. The data is copied. `sink` may be NULL. */
 uint64_t plane_put(struct jitc_client *client, const struct request *request, struct sink *sink);
 /*
- * The same for a write of any size, in chunks: reserves for each, so it may wait. The rest is left out once the sink
- * was told of a refusal, but for one that it was told of before. *number is the last entry's. JITC_OK, or why the connection is lost.
+ * The same for a write of any size, in chunks: reserves for each, so it may wait. The rest is left out once
+ * the sink was told of a refusal, but for one that it was told of before. *number is the last entry's. JITC_OK,
+ * or why the connection is lost.
  */
 int plane_put_write(struct jitc_client *client, const struct request *request, struct sink *sink,
                     uint64_t *number);
