@@ -27,8 +27,8 @@ struct jitc_client {
     int cancel_state; /* of the thread that holds it, before it did */
     int socket;       /* open until jitc_close(): with its end the daemon takes the arena's memory back */
     uint64_t last_id;
-    bool is_lost;   /* nothing is said on the socket any more ... */
-    char lost[256]; /* ... because of this */
+    _Atomic bool is_lost; /* nothing is said on the socket any more ... */
+    char lost[256];       /* ... because of this */
     struct plane plane;
     struct lessee lessee; /* where there is a plane */
     uint8_t *records;     /* one to send, one received */

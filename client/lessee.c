@@ -2,6 +2,7 @@
 #include "client/lessee.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 
 #include "client/call.h"
 #include "client/client.h"
@@ -16,12 +17,25 @@ int lessee_init(struct lessee *lessee, uint64_t arena_bytes, uint32_t granularit
     if (heap_init(&lessee->heap, arena_bytes, granularity) != 0)
         return failure_set(JITC_E_SYSTEM, "memory for the spans of an arena: %m");
     heap_become_lessee(&lessee->heap);
+    for (unsigned i = 0; i < RECENTS; i++)
+        (void)pthread_mutex_init(&lessee->recents[i].lock, NULL);
     return JITC_OK;
 }
 
 void lessee_deinit(struct lessee *lessee)
 {
     heap_deinit(&lessee->heap);
+}
+
+/* This thread's. */
+static struct recent *my_recent(struct lessee *lessee)
+{
+    static _Atomic unsigned threads;
+    static _Thread_local unsigned mine __attribute__((tls_model("initial-exec")));
+
+    if (mine == 0)
+        mine = atomic_fetch_add(&threads, 1) % RECENTS + 1;
+    return &lessee->recents[mine - 1];
 }
 
 uint64_t lessee_largest_free_bytes(struct jitc_client *client, uint64_t others)
@@ -56,7 +70,7 @@ static void tell_span(const struct heap_span *span, struct result *result)
 
 /* ---- Giving back ---------------------------------------------------------------------- */
 
-/* What drop_recent() may have to put. */
+/* What drop() may have to put. */
 #define DROP_ENTRIES 2u
 /* Entries of which it is worth to tell an awake daemon, where nobody waits for them. */
 #define GATHERED 32u
@@ -119,41 +133,55 @@ static void cut_whole(struct jitc_client *client, const struct heap_span *span)
 }
 
 /* So that the heap, and in its order the ring, say what is so. There is room for DROP_ENTRIES. */
-static void drop_recent(struct jitc_client *client)
+static void drop(struct jitc_client *client, struct recent *recent)
 {
-    struct recent *recent = &client->lessee.recent;
-
+    (void)pthread_mutex_lock(&recent->lock);
     if (recent->state == RECENT_KEPT) {
         if (is_direct(client) && !plane_take_back(&client->plane, recent->offset))
             put(client, OPERATION_RELEASE, recent->offset, 0);
         cut_whole(client, &(struct heap_span){.offset = recent->offset, .bytes = recent->bytes});
     }
     recent->state = RECENT_NONE;
+    (void)pthread_mutex_unlock(&recent->lock);
 }
 
-static void tell_release(struct jitc_client *client, uint64_t offset)
+static void drop_all(struct jitc_client *client)
 {
-    if (!plane_take_back(&client->plane, offset))
-        put(client, OPERATION_RELEASE, offset, 0);
-    if (client->lessee.keeps_nothing)
-        drop_recent(client);
-    plane_publish(&client->plane);
+    for (unsigned i = 0; i < RECENTS; i++)
+        drop(client, &client->lessee.recents[i]);
 }
 
-/* Nobody's from here on; the next alloc of its size gets it. There is room for one entry and DROP_ENTRIES. */
+static void set_recent(struct recent *recent, int state, uint64_t offset, uint64_t bytes)
+{
+    (void)pthread_mutex_lock(&recent->lock);
+    recent->state = state;
+    recent->offset = offset;
+    recent->bytes = bytes;
+    (void)pthread_mutex_unlock(&recent->lock);
+}
+
+/*
+ * The span is nobody's from here on; the thread's next alloc of its size gets it. It was LIVE here, or in no
+ * recent. There is room for one entry and DROP_ENTRIES.
+ */
 static void keep(struct jitc_client *client, uint64_t offset, uint64_t bytes)
 {
-    client->lessee.recent = (struct recent){.state = RECENT_KEPT, .offset = offset, .bytes = bytes};
+    struct recent *recent = my_recent(&client->lessee);
+
     if (is_direct(client))
         fill(client, offset, bytes); /* and the daemon is told when it is dropped */
-    else
-        tell_release(client, offset);
+    else if (!plane_take_back(&client->plane, offset))
+        put(client, OPERATION_RELEASE, offset, 0);
+    set_recent(recent, RECENT_KEPT, offset, bytes);
+    if (client->lessee.keeps_nothing)
+        drop(client, recent);
+    publish(client);
 }
 
-/* Makes room for so many entries, and for those of drop_recent(). */
+/* Makes room for so many entries, and for those of drop_all(). */
 static int reserve(struct jitc_client *client, unsigned entries)
 {
-    return plane_reserve_entries(client, &client->plane, entries + DROP_ENTRIES);
+    return plane_reserve_entries(client, &client->plane, entries + RECENTS * DROP_ENTRIES);
 }
 
 /*
@@ -163,12 +191,12 @@ static int reserve(struct jitc_client *client, unsigned entries)
 static int run_after(struct jitc_client *client, const struct request *request, struct result *result,
                      uint64_t *resets)
 {
-    int status =
-        plane_reserve(client, 1 + DROP_ENTRIES, request->operation == OPERATION_PATCH ? RING_PATCH_BYTES : 0);
+    int status = plane_reserve(client, 1 + RECENTS * DROP_ENTRIES,
+                               request->operation == OPERATION_PATCH ? RING_PATCH_BYTES : 0);
 
     if (status != JITC_OK)
         return status;
-    drop_recent(client);
+    drop_all(client);
     *resets = client->lessee.resets;
     return plane_run(client, request, result);
 }
@@ -233,6 +261,12 @@ static int alloc_foreign(struct jitc_client *client, jitc_span *span, size_t siz
     return span_from_result(client, &result, span);
 }
 
+/* The session holds as many spans as it may, those included that are kept. */
+static bool is_full(const struct jitc_client *client)
+{
+    return client->lessee.heap.spans + client->lessee.foreign >= (int64_t)client->welcome.spans_max;
+}
+
 /* Carves the span, with the lock held. */
 static int carve(struct jitc_client *client, jitc_span *span, size_t size)
 {
@@ -245,8 +279,10 @@ static int carve(struct jitc_client *client, jitc_span *span, size_t size)
 
         if (status != JITC_OK)
             return status;
-        drop_recent(client);
-        if (lessee->heap.spans + lessee->foreign >= (int64_t)client->welcome.spans_max)
+        drop(client, my_recent(lessee));
+        if (is_full(client))
+            drop_all(client);
+        if (is_full(client))
             return failure_set(JITC_E_QUOTA_SPANS, "the session holds its %" PRIu32 " spans",
                                client->welcome.spans_max);
         if (heap_place(&lessee->heap, size, &placement))
@@ -257,7 +293,7 @@ static int carve(struct jitc_client *client, jitc_span *span, size_t size)
     carved = heap_take(&lessee->heap, &placement);
     if (lessee->vacant == block_of(carved.offset) + 1)
         lessee->vacant = 0;
-    lessee->recent = (struct recent){.state = RECENT_LIVE, .offset = carved.offset, .bytes = carved.bytes};
+    set_recent(my_recent(lessee), RECENT_LIVE, carved.offset, carved.bytes);
     if (is_direct(client))
         prefetch_to_write(client->map.rw + carved.offset);
     put(client, OPERATION_CARVE, carved.offset, carved.bytes);
@@ -266,33 +302,47 @@ static int carve(struct jitc_client *client, jitc_span *span, size_t size)
     return JITC_OK;
 }
 
-/* The span released last, if it will do. In a direct session the daemon believes that it lives. */
+/* The span that this thread released last, if it will do. */
 static bool take_recent(struct jitc_client *client, jitc_span *span, size_t size)
 {
-    struct recent *recent = &client->lessee.recent;
+    struct recent *recent = my_recent(&client->lessee);
+    bool does;
 
-    if (recent->state != RECENT_KEPT || span_round_up(client, size) != recent->bytes)
-        return false;
-    if (!is_direct(client))
-        put(client, OPERATION_CARVE, recent->offset, recent->bytes);
-    recent->state = RECENT_LIVE;
-    span_at(client, recent->offset, recent->bytes, 0, span);
-    return true;
+    (void)pthread_mutex_lock(&recent->lock);
+    does = recent->state == RECENT_KEPT && span_round_up(client, size) == recent->bytes;
+    if (does) {
+        recent->state = RECENT_LIVE;
+        span_at(client, recent->offset, recent->bytes, 0, span);
+    }
+    (void)pthread_mutex_unlock(&recent->lock);
+    return does;
+}
+
+static int alloc(struct jitc_client *client, jitc_span *span, size_t size)
+{
+    int status;
+
+    if (size == 0 || size > BLOCK_BYTES - client->lessee.heap.granularity)
+        return alloc_foreign(client, span, size);
+    status = reserve(client, 1);
+    if (status != JITC_OK || is_direct(client) || !take_recent(client, span, size))
+        return status != JITC_OK ? status : carve(client, span, size);
+    put(client, OPERATION_CARVE, (uint64_t)((uint8_t *)span->rx - client->map.rx), span->size);
+    return JITC_OK;
 }
 
 int lessee_alloc(struct jitc_client *client, jitc_span *span, size_t size)
 {
-    int status = client_lock(client);
+    int status;
 
+    /* There the daemon believes that it lives: nobody has to be told. */
+    if (is_direct(client) && fork_guard_is_ours(client->mark) && !client->is_lost &&
+        take_recent(client, span, size))
+        return JITC_OK;
+    status = client_lock(client);
     if (status != JITC_OK)
         return status;
-    if (size == 0 || size > BLOCK_BYTES - client->lessee.heap.granularity) {
-        status = alloc_foreign(client, span, size);
-    } else {
-        status = plane_reserve_entries(client, &client->plane, 1);
-        if (status == JITC_OK && !take_recent(client, span, size))
-            status = carve(client, span, size);
-    }
+    status = alloc(client, span, size);
     client_unlock(client);
     return status;
 }
@@ -311,25 +361,66 @@ static int release_foreign(struct jitc_client *client, uint64_t offset)
     return status;
 }
 
+/* In whose recent the span is, if in anyone's. With the client's lock held, so that none changes its span. */
+static struct recent *find_recent(struct lessee *lessee, uint64_t offset)
+{
+    for (unsigned i = 0; i < RECENTS; i++) {
+        if (lessee->recents[i].offset == offset)
+            return &lessee->recents[i];
+    }
+    return NULL;
+}
+
+static bool is_live_here(struct recent *recent, uint64_t offset, uint64_t *bytes)
+{
+    bool is;
+
+    (void)pthread_mutex_lock(&recent->lock);
+    is = recent->state == RECENT_LIVE && recent->offset == offset;
+    *bytes = recent->bytes;
+    (void)pthread_mutex_unlock(&recent->lock);
+    return is;
+}
+
 static int release(struct jitc_client *client, uint64_t offset)
 {
     struct lessee *lessee = &client->lessee;
+    struct recent *other;
     struct heap_span span;
     int status = reserve(client, 1 + DROP_ENTRIES);
 
     if (status != JITC_OK)
         return status;
-    if (lessee->recent.state == RECENT_LIVE && lessee->recent.offset == offset) {
-        keep(client, offset, lessee->recent.bytes);
+    if (is_live_here(my_recent(lessee), offset, &span.bytes)) {
+        keep(client, offset, span.bytes);
         return JITC_OK;
     }
-    drop_recent(client);
+    other = find_recent(lessee, offset);
+    if (other != NULL)
+        drop(client, other); /* if it was released there, the heap knows it no more */
+    drop(client, my_recent(lessee));
     if (!heap_find(&lessee->heap, offset, &span))
         return release_foreign(client, offset);
     keep(client, offset, span.bytes);
     if (span.sealed)
-        drop_recent(client); /* the next one there is not */
+        drop(client, my_recent(lessee)); /* the next one there is not */
     return JITC_OK;
+}
+
+/* In a direct session: what this thread was handed last is filled, and kept for it. */
+static bool keep_recent(struct jitc_client *client, uint64_t offset)
+{
+    struct recent *recent = my_recent(&client->lessee);
+    bool does;
+
+    (void)pthread_mutex_lock(&recent->lock);
+    does = recent->state == RECENT_LIVE && recent->offset == offset;
+    if (does) {
+        fill(client, offset, recent->bytes);
+        recent->state = RECENT_KEPT;
+    }
+    (void)pthread_mutex_unlock(&recent->lock);
+    return does;
 }
 
 int lessee_release(struct jitc_client *client, uint64_t offset)
@@ -338,8 +429,11 @@ int lessee_release(struct jitc_client *client, uint64_t offset)
 
     /* Where nothing is in a cache, it comes while the rest is done. */
     heap_prefetch(&client->lessee.heap, offset);
-    if (is_direct(client))
+    if (is_direct(client)) {
         prefetch_to_write(client->map.rw + offset);
+        if (!client->is_lost && keep_recent(client, offset))
+            return JITC_OK;
+    }
     status = client_lock(client);
     if (status != JITC_OK)
         return status;
@@ -357,7 +451,7 @@ static int shrink(struct jitc_client *client, const struct request *request, str
 
     if (status != JITC_OK)
         return status;
-    drop_recent(client);
+    drop_all(client);
     if (request->size == 0 || !heap_find(heap, request->span, &span) || span.sealed ||
         request->size > span.bytes)
         return run_there(client, request, result); /* which has an error to tell, or a foreign span */
@@ -382,7 +476,7 @@ static int query(struct jitc_client *client, const struct request *request, stru
 
     if (status != JITC_OK)
         return status;
-    drop_recent(client);
+    drop_all(client);
     if (!heap_find_around(&client->lessee.heap, request->span, &span))
         return run_there(client, request, result);
     tell_span(&span, result);
@@ -409,7 +503,8 @@ static int reset(struct jitc_client *client, const struct request *request, stru
         return status;
     if (request->kind == RESET_SOFT || request->kind == RESET_HARD) {
         heap_clear(&lessee->heap);
-        lessee->recent.state = RECENT_NONE;
+        for (unsigned i = 0; i < RECENTS; i++)
+            set_recent(&lessee->recents[i], RECENT_NONE, 0, 0);
         lessee->foreign = 0;
         lessee->vacant = 0;
         lessee->resets++;
@@ -443,7 +538,7 @@ int lessee_settle(struct jitc_client *client)
         return status;
     status = reserve(client, 0);
     if (status == JITC_OK)
-        drop_recent(client);
+        drop_all(client);
     client_unlock(client);
     return status;
 }

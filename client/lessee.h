@@ -15,6 +15,7 @@
 #ifndef CLIENT_LESSEE_H
 #define CLIENT_LESSEE_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -26,18 +27,24 @@
 struct jitc_client;
 
 /*
- * The span that was handed out or released last, which most often is the next to be released or handed
- * out: both are then done without a look at the heap, in which it stays all the while.
+ * The span that a thread was handed or released last, which most often is the next that it releases or is
+ * handed: both are then done without a look at the heap, in which the span stays all the while, and in a
+ * direct session without the client's lock. Which span it is changes under both locks, its own second; its
+ * state under its own.
  */
 struct recent {
-    enum { RECENT_NONE, RECENT_LIVE, RECENT_KEPT } state;
+    _Alignas(128) pthread_mutex_t lock;
+    enum { RECENT_NONE, RECENT_LIVE, RECENT_KEPT } state; /* KEPT: released, and nobody's */
     uint64_t offset;
     uint64_t bytes;
 };
 
+/* Threads share one where there are more. */
+#define RECENTS 8u
+
 struct lessee {
     struct heap heap;
-    struct recent recent; /* KEPT: released; in a direct session the daemon does not know yet */
+    struct recent recents[RECENTS]; /* of a KEPT one, in a direct session, the daemon does not know yet */
     /* Live spans that the daemon placed. For a moment one too few where a program releases, after a reset,
      * what another thread has just got in the same place. */
     int64_t foreign;
