@@ -59,6 +59,19 @@ static bool is_direct(const struct jitc_client *client)
     return client->map.rw != NULL;
 }
 
+/* Through the daemon all is done under the client's lock: there is nothing to keep apart. */
+static void recent_lock(const struct jitc_client *client, struct recent *recent)
+{
+    if (is_direct(client))
+        (void)pthread_mutex_lock(&recent->lock);
+}
+
+static void recent_unlock(const struct jitc_client *client, struct recent *recent)
+{
+    if (is_direct(client))
+        (void)pthread_mutex_unlock(&recent->lock);
+}
+
 static void tell_span(const struct heap_span *span, struct result *result)
 {
     result_init(result);
@@ -135,14 +148,14 @@ static void cut_whole(struct jitc_client *client, const struct heap_span *span)
 /* So that the heap, and in its order the ring, say what is so. There is room for DROP_ENTRIES. */
 static void drop(struct jitc_client *client, struct recent *recent)
 {
-    (void)pthread_mutex_lock(&recent->lock);
+    recent_lock(client, recent);
     if (recent->state == RECENT_KEPT) {
         if (is_direct(client) && !plane_take_back(&client->plane, recent->offset))
             put(client, OPERATION_RELEASE, recent->offset, 0);
         cut_whole(client, &(struct heap_span){.offset = recent->offset, .bytes = recent->bytes});
     }
     recent->state = RECENT_NONE;
-    (void)pthread_mutex_unlock(&recent->lock);
+    recent_unlock(client, recent);
 }
 
 static void drop_all(struct jitc_client *client)
@@ -151,13 +164,14 @@ static void drop_all(struct jitc_client *client)
         drop(client, &client->lessee.recents[i]);
 }
 
-static void set_recent(struct recent *recent, int state, uint64_t offset, uint64_t bytes)
+static void set_recent(struct jitc_client *client, struct recent *recent, int state, uint64_t offset,
+                       uint64_t bytes)
 {
-    (void)pthread_mutex_lock(&recent->lock);
+    recent_lock(client, recent);
     recent->state = state;
     recent->offset = offset;
     recent->bytes = bytes;
-    (void)pthread_mutex_unlock(&recent->lock);
+    recent_unlock(client, recent);
 }
 
 /*
@@ -172,7 +186,7 @@ static void keep(struct jitc_client *client, uint64_t offset, uint64_t bytes)
         fill(client, offset, bytes); /* and the daemon is told when it is dropped */
     else if (!plane_take_back(&client->plane, offset))
         put(client, OPERATION_RELEASE, offset, 0);
-    set_recent(recent, RECENT_KEPT, offset, bytes);
+    set_recent(client, recent, RECENT_KEPT, offset, bytes);
     if (client->lessee.keeps_nothing)
         drop(client, recent);
     publish(client);
@@ -293,7 +307,7 @@ static int carve(struct jitc_client *client, jitc_span *span, size_t size)
     carved = heap_take(&lessee->heap, &placement);
     if (lessee->vacant == block_of(carved.offset) + 1)
         lessee->vacant = 0;
-    set_recent(my_recent(lessee), RECENT_LIVE, carved.offset, carved.bytes);
+    set_recent(client, my_recent(lessee), RECENT_LIVE, carved.offset, carved.bytes);
     if (is_direct(client))
         prefetch_to_write(client->map.rw + carved.offset);
     put(client, OPERATION_CARVE, carved.offset, carved.bytes);
@@ -308,13 +322,13 @@ static bool take_recent(struct jitc_client *client, jitc_span *span, size_t size
     struct recent *recent = my_recent(&client->lessee);
     bool does;
 
-    (void)pthread_mutex_lock(&recent->lock);
+    recent_lock(client, recent);
     does = recent->state == RECENT_KEPT && span_round_up(client, size) == recent->bytes;
     if (does) {
         recent->state = RECENT_LIVE;
         span_at(client, recent->offset, recent->bytes, 0, span);
     }
-    (void)pthread_mutex_unlock(&recent->lock);
+    recent_unlock(client, recent);
     return does;
 }
 
@@ -371,14 +385,14 @@ static struct recent *find_recent(struct lessee *lessee, uint64_t offset)
     return NULL;
 }
 
-static bool is_live_here(struct recent *recent, uint64_t offset, uint64_t *bytes)
+static bool is_live_here(struct jitc_client *client, struct recent *recent, uint64_t offset, uint64_t *bytes)
 {
     bool is;
 
-    (void)pthread_mutex_lock(&recent->lock);
+    recent_lock(client, recent);
     is = recent->state == RECENT_LIVE && recent->offset == offset;
     *bytes = recent->bytes;
-    (void)pthread_mutex_unlock(&recent->lock);
+    recent_unlock(client, recent);
     return is;
 }
 
@@ -391,7 +405,7 @@ static int release(struct jitc_client *client, uint64_t offset)
 
     if (status != JITC_OK)
         return status;
-    if (is_live_here(my_recent(lessee), offset, &span.bytes)) {
+    if (is_live_here(client, my_recent(lessee), offset, &span.bytes)) {
         keep(client, offset, span.bytes);
         return JITC_OK;
     }
@@ -413,13 +427,13 @@ static bool keep_recent(struct jitc_client *client, uint64_t offset)
     struct recent *recent = my_recent(&client->lessee);
     bool does;
 
-    (void)pthread_mutex_lock(&recent->lock);
+    recent_lock(client, recent);
     does = recent->state == RECENT_LIVE && recent->offset == offset;
     if (does) {
         fill(client, offset, recent->bytes);
         recent->state = RECENT_KEPT;
     }
-    (void)pthread_mutex_unlock(&recent->lock);
+    recent_unlock(client, recent);
     return does;
 }
 
@@ -504,7 +518,7 @@ static int reset(struct jitc_client *client, const struct request *request, stru
     if (request->kind == RESET_SOFT || request->kind == RESET_HARD) {
         heap_clear(&lessee->heap);
         for (unsigned i = 0; i < RECENTS; i++)
-            set_recent(&lessee->recents[i], RECENT_NONE, 0, 0);
+            set_recent(client, &lessee->recents[i], RECENT_NONE, 0, 0);
         lessee->foreign = 0;
         lessee->vacant = 0;
         lessee->resets++;

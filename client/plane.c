@@ -70,19 +70,18 @@ static void tell_sink(struct sink *sink, const struct result *result)
 static void collect_one(struct plane *plane, uint64_t number)
 {
     struct sink *sink = plane->put[number % RING_ENTRIES].sink;
+    bool is_wanted = plane->put[number % RING_ENTRIES].is_wanted;
     struct result result;
     char field[16];
 
-    if (sink != NULL && sink->result != NULL)
+    if (is_wanted)
         plane->wanted--;
-    if (!ring_result(&plane->ring, number, plane->put[number % RING_ENTRIES].operation, &result, field)) {
-        if (sink != NULL && sink->result != NULL)
-            *sink->result = result;
+    if (!ring_result(&plane->ring, number, plane->put[number % RING_ENTRIES].operation, &result, field) &&
+        !is_wanted)
         return;
-    }
-    if (result.status != STATUS_OK)
-        plane->refused++;
     tell_sink(sink != NULL ? sink : &plane->unanswered, &result);
+    if (result.status != STATUS_OK)
+        (void)atomic_fetch_add(&plane->refused, 1); /* last: who reads it knows that the sink was told */
 }
 
 /* Takes the answers of all that is done. */
@@ -187,8 +186,8 @@ uint64_t plane_put(struct jitc_client *client, const struct request *request, st
     plane->put[number % RING_ENTRIES].sink = sink;
     plane->put[number % RING_ENTRIES].staged = plane->staged;
     plane->put[number % RING_ENTRIES].operation = request->operation;
-    if (sink != NULL && sink->result != NULL)
-        plane->wanted++;
+    plane->put[number % RING_ENTRIES].is_wanted = sink != NULL && sink->result != NULL;
+    plane->wanted += plane->put[number % RING_ENTRIES].is_wanted;
     ring_encode(&plane->ring, number, request, at);
     return number;
 }
@@ -352,6 +351,19 @@ int plane_wait(struct jitc_client *client, uint64_t number)
     return status;
 }
 
+int plane_wait_done(struct jitc_client *client, uint64_t number)
+{
+    struct plane *plane = &client->plane;
+    int status = await(client, number);
+
+    if (status != JITC_OK)
+        return status;
+    /* Nothing was refused of what is done, but what its sinks were told of. */
+    if (ring_refused(&plane->ring) == atomic_load_explicit(&plane->refused, memory_order_acquire))
+        return JITC_OK;
+    return plane_wait(client, number);
+}
+
 int plane_flush(struct jitc_client *client)
 {
     uint64_t number;
@@ -367,10 +379,12 @@ int plane_flush(struct jitc_client *client)
 
 int plane_run(struct jitc_client *client, const struct request *request, struct result *result)
 {
-    struct sink sink = {.result = result};
-    uint64_t number = plane_put(client, request, &sink);
+    struct sink sink;
+    uint64_t number;
     int status;
 
+    sink_init(&sink, result);
+    number = plane_put(client, request, &sink);
     plane_publish(&client->plane);
     client_unlock(client);
     status = plane_wait(client, number);

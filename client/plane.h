@@ -32,22 +32,29 @@ struct sink {
     char detail[256];
 };
 
+static inline void sink_init(struct sink *sink, struct result *result)
+{
+    sink->result = result;
+    sink->status = 0; /* JITC_OK; the detail is of no importance then */
+}
+
 struct plane {
     struct ring ring;
     void *memory; /* NULL: there is none, and the socket does everything */
     int bell;
 
-    uint64_t tail;        /* the next entry to be put */
-    uint64_t published;   /* what the daemon knows of it */
-    uint64_t collected;   /* entries whose answers were taken */
-    uint64_t refused;     /* refusals among those */
-    uint64_t staged;      /* bytes staged so far, and what was skipped */
-    uint64_t staged_done; /* those that are free again */
-    unsigned wanted;      /* entries not collected whose sink wants a result */
+    uint64_t tail;            /* the next entry to be put */
+    uint64_t published;       /* what the daemon knows of it */
+    uint64_t collected;       /* entries whose answers were taken */
+    _Atomic uint64_t refused; /* refusals among those, each told to its sink */
+    uint64_t staged;          /* bytes staged so far, and what was skipped */
+    uint64_t staged_done;     /* those that are free again */
+    unsigned wanted;          /* entries not collected whose sink wants a result */
     struct {
-        struct sink *sink;
+        struct sink *sink; /* may be gone where nothing was answered and none was wanted */
         uint64_t staged;
         enum operation operation;
+        bool is_wanted; /* the sink wants a result */
     } put[RING_ENTRIES];
     struct sink unanswered;
 
@@ -99,8 +106,13 @@ int plane_take_refusal(struct plane *plane);
 
 /* ---- Without it -------------------------------------------------------------------------- */
 
-/* Waits until entry `number`, which was published, is done and its sink was told. */
+/* Waits until entry `number`, which was published, is done and its sink, if it wants a result, was told. */
 int plane_wait(struct jitc_client *client, uint64_t number);
+/*
+ * The same for a sink that wants none: without the lock, unless something was refused. Where one sink has
+ * many entries, `number` is the last.
+ */
+int plane_wait_done(struct jitc_client *client, uint64_t number);
 /* Waits until all that was put is done. */
 int plane_flush(struct jitc_client *client);
 

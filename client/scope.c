@@ -47,8 +47,7 @@ int jitc_scope_begin(jitc_client *client, jitc_scope **scope, jitc_write_policy 
     if (new == NULL)
         return failure_set(JITC_E_SYSTEM, "memory for a scope: %m");
     new->client = client;
-    new->sink.result = NULL;
-    new->sink.status = JITC_OK;
+    sink_init(&new->sink, NULL);
     new->policy = policy;
     new->record = (struct buffer){.bytes = (uint8_t *)(new + 1), .capacity = RECORD_MAX_BYTES - ID_BYTES_MAX};
     new->operations = 0;
@@ -82,7 +81,7 @@ static void exchange_by_plane(jitc_scope *scope)
     if (status == JITC_OK) {
         plane_publish(&client->plane);
         client_unlock(client);
-        status = plane_wait(client, scope->last_number);
+        status = plane_wait_done(client, scope->last_number);
     }
     if (status == JITC_OK && scope->sink.status != JITC_OK) {
         status = failure_set(scope->sink.status, "%s", scope->sink.detail);

@@ -42,17 +42,18 @@ static int receive_chunk(struct jitc_client *client, uint64_t id)
 
 static int write_by_plane(struct jitc_client *client, const struct request *request)
 {
-    struct sink sink = {.status = JITC_OK};
+    struct sink sink;
     uint64_t number = 0;
     int status = client_lock(client);
 
     if (status != JITC_OK)
         return status;
+    sink_init(&sink, NULL);
     status = plane_put_write(client, request, &sink, &number);
     plane_publish(&client->plane);
     client_unlock(client);
     if (status == JITC_OK)
-        status = plane_wait(client, number);
+        status = plane_wait_done(client, number);
     if (status == JITC_OK && sink.status != JITC_OK)
         status = failure_set(sink.status, "%s", sink.detail);
     return status;
