@@ -441,13 +441,13 @@ int lessee_release(struct jitc_client *client, uint64_t offset)
 {
     int status;
 
-    /* Where nothing is in a cache, it comes while the rest is done. */
-    heap_prefetch(&client->lessee.heap, offset);
     if (is_direct(client)) {
-        prefetch_to_write(client->map.rw + offset);
         if (!client->is_lost && keep_recent(client, offset))
             return JITC_OK;
+        prefetch_to_write(client->map.rw + offset);
     }
+    /* Where nothing is in a cache, it comes while the rest is done. */
+    heap_prefetch(&client->lessee.heap, offset);
     status = client_lock(client);
     if (status != JITC_OK)
         return status;

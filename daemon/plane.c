@@ -25,8 +25,9 @@
 #define BATCH_BYTES (UINT64_C(128) << 10)
 /* An entry that moves as much is told at once, so that its staging can be used again meanwhile. */
 #define TELL_BYTES 4096u
-/* Entries that may be done without being told. */
+/* Entries that may be done without being told, and how long. */
 #define UNTOLD_MAX 64u
+#define UNTOLD_NS 1000u
 
 struct batch {
     bool is_due;  /* somebody waits for one of its entries, perhaps */
@@ -161,9 +162,11 @@ static void tell(struct plane *plane)
         plane->idle_since_ns = 1;
 }
 
-void plane_sleep(struct plane *plane)
+void plane_rest(struct plane *plane, uint64_t idle_ns, uint64_t spin_ns)
 {
-    if (ring_sleep(&plane->ring, plane->head))
+    if (plane->told != plane->head && (idle_ns >= UNTOLD_NS || idle_ns >= spin_ns))
+        tell(plane);
+    if (idle_ns >= spin_ns && ring_sleep(&plane->ring, plane->head))
         poller_remove(&plane->connection->server->poller, plane);
 }
 
@@ -251,11 +254,8 @@ bool plane_serve(struct plane *plane)
     uint64_t told_bytes = began_bytes;
     struct batch batch = {.is_due = false};
 
-    if (pending == 0) {
-        if (plane->told != plane->head)
-            tell(plane);
+    if (pending == 0)
         return false;
-    }
     if (pending > RING_ENTRIES) {
         end(plane, "and those after it: tail is not within the ring's length of head");
         return true;

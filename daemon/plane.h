@@ -53,8 +53,8 @@ void plane_forget_memory_fd(struct plane *plane);
 /* Does what the client asked for by now, up to a bound. False: there was nothing. May end the connection. */
 bool plane_serve(struct plane *plane);
 
-/* Puts the plane to sleep unless there is something to do. */
-void plane_sleep(struct plane *plane);
+/* Nothing has happened at the ring for idle_ns: after spin_ns it sleeps, unless there is something to do. */
+void plane_rest(struct plane *plane, uint64_t idle_ns, uint64_t spin_ns);
 
 /* While the connection is held up by something else: no matter how often, one resume ends it. */
 void plane_pause(struct plane *plane);

@@ -7,7 +7,7 @@
 #include "daemon/plane.h"
 #include "daemon/quota.h"
 
-/* Sweeps between two looks at the clock while there is work, unless they move so many bytes. */
+/* Sweeps between two looks at the clock, unless they move so many bytes. */
 #define SWEEPS_PER_LOOK 8u
 #define BYTES_PER_LOOK (UINT64_C(64) << 10)
 /* As long as spin_us permits, a plane stays awake so long: a release follows its write at once. */
@@ -125,8 +125,7 @@ static bool sweep_account(struct poller *poller, struct account *account, uint64
         }
         if (plane->idle_since_ns == 0)
             plane->idle_since_ns = now_ns;
-        if (now_ns - plane->idle_since_ns >= poller->spin_ns)
-            plane_sleep(plane);
+        plane_rest(plane, now_ns - plane->idle_since_ns, poller->spin_ns);
     } while (!is_last && account->awake != NULL);
     return worked;
 }
@@ -151,12 +150,15 @@ static void on_idle(uv_idle_t *idle)
     uint64_t now_ns = began_ns;
 
     for (unsigned sweeps = 1; poller->accounts != NULL && now_ns - began_ns < POLLER_TURN_NS; sweeps++) {
-        if (sweep(poller, now_ns) && sweeps % SWEEPS_PER_LOOK != 0 && poller->moved_bytes < BYTES_PER_LOOK)
+#if defined(__x86_64__) || defined(__i386__)
+        if (!sweep(poller, now_ns))
+            __builtin_ia32_pause();
+#else
+        (void)sweep(poller, now_ns);
+#endif
+        if (sweeps % SWEEPS_PER_LOOK != 0 && poller->moved_bytes < BYTES_PER_LOOK)
             continue;
         poller->moved_bytes = 0;
-#if defined(__x86_64__) || defined(__i386__)
-        __builtin_ia32_pause();
-#endif
         now_ns = uv_hrtime();
     }
 }

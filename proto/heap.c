@@ -113,10 +113,10 @@ int heap_init(struct heap *heap, uint64_t arena_bytes, uint32_t granularity)
 {
     uint32_t units = (uint32_t)(arena_bytes / BLOCK_BYTES);
     uint32_t granules = BLOCK_BYTES / granularity;
-    size_t units_bytes = align_up(units * sizeof(struct unit), 64);
-    size_t taken_bytes = align_up(units, WORD_BITS) / 8;
+    size_t units_bytes = units * sizeof(struct unit);
+    size_t taken_bytes = align_up(align_up(units, WORD_BITS) / 8, 64);
     size_t bins_bytes = align_up((granules + 1) * sizeof(uint32_t), 64);
-    size_t bins_used_bytes = align_up(granules + 1, WORD_BITS) / 8;
+    size_t bins_used_bytes = align_up(align_up(granules + 1, WORD_BITS) / 8, 64);
     size_t bytes = units_bytes + taken_bytes + bins_bytes + bins_used_bytes;
     uint8_t *memory;
 
@@ -127,10 +127,10 @@ int heap_init(struct heap *heap, uint64_t arena_bytes, uint32_t granularity)
     if (memory == MAP_FAILED)
         return -ENOMEM;
     *heap = (struct heap){
-        .units = (struct unit *)(void *)memory,
-        .taken = (uint64_t *)(void *)(memory + units_bytes),
-        .bins = (uint32_t *)(void *)(memory + units_bytes + taken_bytes),
-        .bins_used = (uint64_t *)(void *)(memory + units_bytes + taken_bytes + bins_bytes),
+        .taken = (uint64_t *)(void *)memory,
+        .bins = (uint32_t *)(void *)(memory + taken_bytes),
+        .bins_used = (uint64_t *)(void *)(memory + taken_bytes + bins_bytes),
+        .units = (struct unit *)(void *)(memory + taken_bytes + bins_bytes + bins_used_bytes),
         .mapped_bytes = bytes,
         .granularity = granularity,
         .granule_shift = (uint32_t)__builtin_ctz(granularity),
@@ -143,8 +143,8 @@ int heap_init(struct heap *heap, uint64_t arena_bytes, uint32_t granularity)
 
 void heap_deinit(struct heap *heap)
 {
-    if (heap->units != NULL)
-        (void)munmap(heap->units, heap->mapped_bytes);
+    if (heap->taken != NULL)
+        (void)munmap(heap->taken, heap->mapped_bytes);
     *heap = (struct heap){0};
 }
 
