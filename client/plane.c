@@ -260,6 +260,7 @@ static bool look(struct plane *plane, uint64_t number, int cpu)
     /* On our own processor the daemon can't run while we look. */
     if (ring_daemon_was_on(&plane->ring, cpu))
         return false;
+    ring_forget_shared_cpu(&plane->ring, cpu);
     for (unsigned looks = 1; ring_head(&plane->ring) <= number; looks++) {
 #if defined(__x86_64__) || defined(__i386__)
         __builtin_ia32_pause();
@@ -320,7 +321,7 @@ static int await(struct jitc_client *client, uint64_t number)
     int status;
 
     if (!is_done) {
-        ring_note_client_cpu(&plane->ring, cpu);
+        ring_note_client_cpu(&plane->ring, cpu); /* so that the daemon makes room for us there */
         is_done = sleep_until(client, number, &is_late);
     }
     if (is_done && ring_head(&plane->ring) != RING_ENDED)

@@ -157,13 +157,13 @@ static void tell(struct plane *plane)
     if (!ring_complete(&plane->ring, plane->head, plane->refused))
         return;
     ring_wake(&plane->ring);
-    /* It can't run as long as we look at its ring where it was. */
-    if (ring_client_was_on(&plane->ring, sched_getcpu()))
-        plane->idle_since_ns = 1;
 }
 
 void plane_rest(struct plane *plane, uint64_t idle_ns, uint64_t spin_ns)
 {
+    /* On the client's processor it can't run as long as we look. */
+    if (ring_client_was_on(&plane->ring, sched_getcpu()))
+        spin_ns = 0;
     if (plane->told != plane->head && (idle_ns >= UNTOLD_NS || idle_ns >= spin_ns))
         tell(plane);
     if (idle_ns >= spin_ns && ring_sleep(&plane->ring, plane->head))

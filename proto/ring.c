@@ -165,6 +165,14 @@ bool ring_daemon_was_on(const struct ring *ring, int cpu)
     return was_on(&ring->header->daemon_cpu, cpu);
 }
 
+void ring_forget_shared_cpu(struct ring *ring, int cpu)
+{
+    uint32_t daemon_cpu = atomic_load_explicit(&ring->header->daemon_cpu, memory_order_relaxed);
+
+    if (atomic_load_explicit(&ring->header->client_cpu, memory_order_relaxed) == daemon_cpu)
+        note_cpu(&ring->header->client_cpu, cpu);
+}
+
 /* ---- The daemon's side ------------------------------------------------------------------ */
 
 uint64_t ring_pending(const struct ring *ring, uint64_t head)

@@ -151,6 +151,8 @@ bool ring_result(const struct ring *ring, uint64_t number, enum operation operat
 /* Leave a hint where this side runs, and whether the other one ran last on that processor. */
 void ring_note_client_cpu(struct ring *ring, int cpu);
 bool ring_daemon_was_on(const struct ring *ring, int cpu);
+/* Takes the hint back that a thread waits on the daemon's processor: one on `cpu`, another one, looks. */
+void ring_forget_shared_cpu(struct ring *ring, int cpu);
 
 /* ---- The daemon's side --------------------------------------------------------------- */
 
