@@ -27,10 +27,16 @@ void lessee_deinit(struct lessee *lessee)
     heap_deinit(&lessee->heap);
 }
 
+static _Atomic unsigned threads; /* that have asked for a span, or released one */
+
+bool lessee_is_shared(void)
+{
+    return atomic_load_explicit(&threads, memory_order_relaxed) > 1;
+}
+
 /* This thread's. */
 static struct recent *my_recent(struct lessee *lessee)
 {
-    static _Atomic unsigned threads;
     static _Thread_local unsigned mine __attribute__((tls_model("initial-exec")));
 
     if (mine == 0)

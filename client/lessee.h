@@ -66,6 +66,8 @@ int lessee_release(struct jitc_client *client, uint64_t offset);
 
 /* Any other operation: as plane_run(), but what can be done here is done here, and the daemon only told. */
 int lessee_run(struct jitc_client *client, const struct request *request, struct result *result);
+/* Whether more than one thread of this process has used any. */
+bool lessee_is_shared(void);
 /* Tells the daemon what it has not been told, as far as the ring is concerned. Takes the lock. */
 int lessee_settle(struct jitc_client *client);
 

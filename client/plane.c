@@ -249,6 +249,16 @@ static void adapt(struct plane *plane, uint64_t waited_ns)
     atomic_store_explicit(&plane->spin_ns, spin_ns, memory_order_relaxed);
 }
 
+/*
+ * With many threads the daemon hardly ever sleeps, and each that does costs it a wakeup: it gets our turn
+ * instead. (A single thread that sleeps lets it run at once.)
+ */
+static bool yield_to_daemon(struct plane *plane, uint64_t number)
+{
+    (void)sched_yield();
+    return ring_head(&plane->ring) > number;
+}
+
 /* Looks at head for as long as that is worth it. False: the entry is not done yet. */
 static bool look(struct plane *plane, uint64_t number, int cpu)
 {
@@ -259,7 +269,7 @@ static bool look(struct plane *plane, uint64_t number, int cpu)
         return true;
     /* On our own processor the daemon can't run while we look. */
     if (ring_daemon_was_on(&plane->ring, cpu))
-        return false;
+        return lessee_is_shared() && yield_to_daemon(plane, number);
     ring_forget_shared_cpu(&plane->ring, cpu);
     for (unsigned looks = 1; ring_head(&plane->ring) <= number; looks++) {
 #if defined(__x86_64__) || defined(__i386__)
