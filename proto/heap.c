@@ -16,51 +16,55 @@ struct unit {
     uint64_t start[UNIT_WORDS];
     uint64_t sealed[UNIT_WORDS];
     uint64_t stale[UNIT_WORDS];
-    uint32_t next; /* in its bin: unit + 1, or 0 */
-    uint32_t prev;
-    uint32_t longest; /* free run, in granules: its bin; 0: in none */
-    uint32_t head;    /* 0, or 1 + the unit in which the large span starts that covers granule 0 */
-    uint64_t large;   /* granules of the large span that starts in this unit, or 0 */
-    uint32_t lead;    /* leading granules that belong to no span: 1, in a lessee's heap perhaps more */
-    uint32_t count;   /* used granules, the leading ones included */
-    uint32_t rest;    /* from here to the unit's end all is free */
+    uint32_t head;  /* 0, or 1 + the unit in which the large span starts that covers granule 0 */
+    uint64_t large; /* granules of the large span that starts in this unit, or 0 */
+    uint32_t lead;  /* leading granules that belong to no span: 1, in a lessee's heap perhaps more */
+    uint32_t count; /* used granules, the leading ones included */
+    uint32_t rest;  /* from here to the unit's end all is free */
     bool is_leased;
+};
+
+/* A unit's place in its bin. Not in the unit: its neighbours there may be anywhere, and in no cache. */
+struct link {
+    uint32_t next; /* unit + 1, or 0 */
+    uint32_t prev;
+    uint32_t longest; /* free run of the unit, in granules: its bin; 0: in none */
 };
 
 /* ---- Bins ----------------------------------------------------------------------- */
 
 static void bin_unlink(struct heap *heap, uint32_t index)
 {
-    struct unit *unit = &heap->units[index];
-    uint32_t bin = unit->longest;
+    struct link *link = &heap->links[index];
+    uint32_t bin = link->longest;
 
     if (bin == 0)
         return;
-    if (unit->prev != 0)
-        heap->units[unit->prev - 1].next = unit->next;
+    if (link->prev != 0)
+        heap->links[link->prev - 1].next = link->next;
     else
-        heap->bins[bin] = unit->next;
-    if (unit->next != 0)
-        heap->units[unit->next - 1].prev = unit->prev;
+        heap->bins[bin] = link->next;
+    if (link->next != 0)
+        heap->links[link->next - 1].prev = link->prev;
     if (heap->bins[bin] == 0) {
         bit_clear(heap->bins_used, bin);
         if (heap->bins_used[bin / WORD_BITS] == 0)
             heap->bins_words &= ~(1u << (bin / WORD_BITS));
     }
-    unit->longest = 0;
+    link->longest = 0;
 }
 
 static void bin_link(struct heap *heap, uint32_t index, uint32_t longest)
 {
-    struct unit *unit = &heap->units[index];
+    struct link *link = &heap->links[index];
 
-    unit->longest = longest;
+    link->longest = longest;
     if (longest == 0)
         return;
-    unit->prev = 0;
-    unit->next = heap->bins[longest];
-    if (unit->next != 0)
-        heap->units[unit->next - 1].prev = index + 1;
+    link->prev = 0;
+    link->next = heap->bins[longest];
+    if (link->next != 0)
+        heap->links[link->next - 1].prev = index + 1;
     heap->bins[longest] = index + 1;
     bit_set(heap->bins_used, longest);
     heap->bins_words |= 1u << (longest / WORD_BITS);
@@ -96,7 +100,7 @@ static uint32_t bin_last(const struct heap *heap)
 
 static void bin_move(struct heap *heap, uint32_t index, uint32_t longest)
 {
-    if (heap->units[index].longest == longest)
+    if (heap->links[index].longest == longest)
         return;
     bin_unlink(heap, index);
     bin_link(heap, index, longest);
@@ -114,10 +118,11 @@ int heap_init(struct heap *heap, uint64_t arena_bytes, uint32_t granularity)
     uint32_t units = (uint32_t)(arena_bytes / BLOCK_BYTES);
     uint32_t granules = BLOCK_BYTES / granularity;
     size_t units_bytes = units * sizeof(struct unit);
+    size_t links_bytes = align_up(units * sizeof(struct link), 64);
     size_t taken_bytes = align_up(align_up(units, WORD_BITS) / 8, 64);
     size_t bins_bytes = align_up((granules + 1) * sizeof(uint32_t), 64);
     size_t bins_used_bytes = align_up(align_up(granules + 1, WORD_BITS) / 8, 64);
-    size_t bytes = units_bytes + taken_bytes + bins_bytes + bins_used_bytes;
+    size_t bytes = units_bytes + links_bytes + taken_bytes + bins_bytes + bins_used_bytes;
     uint8_t *memory;
 
     assert(arena_bytes % BLOCK_BYTES == 0 && arena_bytes <= ARENA_LIMIT_BYTES);
@@ -130,7 +135,8 @@ int heap_init(struct heap *heap, uint64_t arena_bytes, uint32_t granularity)
         .taken = (uint64_t *)(void *)memory,
         .bins = (uint32_t *)(void *)(memory + taken_bytes),
         .bins_used = (uint64_t *)(void *)(memory + taken_bytes + bins_bytes),
-        .units = (struct unit *)(void *)(memory + taken_bytes + bins_bytes + bins_used_bytes),
+        .links = (struct link *)(void *)(memory + taken_bytes + bins_bytes + bins_used_bytes),
+        .units = (struct unit *)(void *)(memory + taken_bytes + bins_bytes + bins_used_bytes + links_bytes),
         .mapped_bytes = bytes,
         .granularity = granularity,
         .granule_shift = (uint32_t)__builtin_ctz(granularity),
@@ -196,9 +202,10 @@ static void fit_run(struct fit *fit, uint32_t end, uint32_t length)
 
 /*
  * The start of the shortest free run of the unit that holds `granules`, and the longest run
- * left after taking them there. Every allocation comes by here: so it goes by words.
+ * left after taking them there; `longest` is what it is now, or 0. Every allocation comes by here: so it goes
+ * by words.
  */
-static uint32_t best_run(const struct unit *unit, uint32_t unit_granules, uint32_t granules,
+static uint32_t best_run(const struct unit *unit, uint32_t longest, uint32_t unit_granules, uint32_t granules,
                          uint32_t *longest_left)
 {
     struct fit fit = {.granules = granules, .best = NO_BIT};
@@ -213,6 +220,10 @@ static uint32_t best_run(const struct unit *unit, uint32_t unit_granules, uint32
 
             run += free;
             bit += free;
+            if (run == granules && longest > granules) {
+                *longest_left = longest; /* none fits better, and the longest one stays */
+                return at + bit - run;
+            }
             if (run > 0)
                 fit_run(&fit, at + bit, run);
             run = 0;
@@ -242,11 +253,14 @@ static bool has_one_run(const struct unit *unit)
 }
 
 /* Where in the unit, which has room, to place them; and what is the longest run then. */
-static uint32_t unit_place(const struct heap *heap, const struct unit *unit, uint32_t granules,
+static uint32_t unit_place(const struct heap *heap, uint32_t index, uint32_t granules,
                            struct placement *placement)
 {
+    const struct unit *unit = &heap->units[index];
+
     if (!has_one_run(unit))
-        return best_run(unit, heap->unit_granules, granules, &placement->longest_left);
+        return best_run(unit, heap->links[index].longest, heap->unit_granules, granules,
+                        &placement->longest_left);
     placement->longest_left = heap->unit_granules - unit->rest - granules;
     return unit->rest;
 }
@@ -263,8 +277,8 @@ bool heap_place(const struct heap *heap, uint64_t bytes, struct placement *place
 
         if (bin != 0) {
             unit = heap->bins[bin] - 1;
-            placement->granule = (uint64_t)unit * heap->unit_granules +
-                                 unit_place(heap, &heap->units[unit], (uint32_t)granules, placement);
+            placement->granule =
+                (uint64_t)unit * heap->unit_granules + unit_place(heap, unit, (uint32_t)granules, placement);
             return true;
         }
         placement->longest_left = heap->unit_granules - 1 - (uint32_t)granules;
@@ -490,7 +504,7 @@ static void unit_give(struct heap *heap, uint32_t index, uint32_t from, uint32_t
         return;
     run = (to >= unit->rest ? heap->unit_granules : bit_next(unit->used, to, heap->unit_granules, 0)) -
           (before + 1);
-    if (run > unit->longest)
+    if (run > heap->links[index].longest)
         bin_move(heap, index, run);
 }
 
@@ -641,7 +655,7 @@ bool heap_return(struct heap *heap, uint64_t offset)
         unit_close(heap, index);
         return true;
     }
-    (void)best_run(unit, heap->unit_granules, heap->unit_granules, &longest);
+    (void)best_run(unit, 0, heap->unit_granules, heap->unit_granules, &longest);
     bin_link(heap, index, longest);
     return true;
 }

@@ -38,9 +38,11 @@
 #include <stdint.h>
 
 struct unit;
+struct link;
 
 struct heap {
     struct unit *units;
+    struct link *links;  /* of the units in their bins */
     uint64_t *taken;     /* a bit a unit: it is part of a block */
     uint32_t *bins;      /* by longest free run: first unit + 1, or 0 */
     uint64_t *bins_used; /* a bit a bin */
