@@ -170,8 +170,8 @@ static void drop_all(struct jitc_client *client)
         drop(client, &client->lessee.recents[i]);
 }
 
-static void set_recent(struct jitc_client *client, struct recent *recent, int state, uint64_t offset,
-                       uint64_t bytes)
+static void set_recent(struct jitc_client *client, struct recent *recent, enum recent_state state,
+                       uint64_t offset, uint64_t bytes)
 {
     recent_lock(client, recent);
     recent->state = state;

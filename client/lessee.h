@@ -34,7 +34,7 @@ struct jitc_client;
  */
 struct recent {
     _Alignas(128) pthread_mutex_t lock;
-    enum { RECENT_NONE, RECENT_LIVE, RECENT_KEPT } state; /* KEPT: released, and nobody's */
+    enum recent_state { RECENT_NONE, RECENT_LIVE, RECENT_KEPT } state; /* KEPT: released, and nobody's */
     uint64_t offset;
     uint64_t bytes;
 };
