@@ -22,7 +22,7 @@
 #define LOOKS_PER_CLOCK 64u
 /* How often a thread that sleeps sees whether the daemon is still there. */
 #define SLICE_MS 100u
-#define NS_PER_MS 1000000u
+#define NS_PER_MS UINT64_C(1000000)
 /* Entries that may wait to be told while the daemon sleeps. */
 #define UNTOLD_MAX (RING_ENTRIES / 2)
 
@@ -69,17 +69,14 @@ static void tell_sink(struct sink *sink, const struct result *result)
 
 static void collect_one(struct plane *plane, uint64_t number)
 {
-    struct sink *sink = plane->put[number % RING_ENTRIES].sink;
-    bool is_wanted = plane->put[number % RING_ENTRIES].is_wanted;
+    const struct put *put = &plane->put[number % RING_ENTRIES];
     struct result result;
     char field[16];
 
-    if (is_wanted)
-        plane->wanted--;
-    if (!ring_result(&plane->ring, number, plane->put[number % RING_ENTRIES].operation, &result, field) &&
-        !is_wanted)
+    plane->wanted -= put->is_wanted;
+    if (!ring_result(&plane->ring, number, put->operation, &result, field) && !put->is_wanted)
         return;
-    tell_sink(sink != NULL ? sink : &plane->unanswered, &result);
+    tell_sink(put->sink != NULL ? put->sink : &plane->unanswered, &result);
     if (result.status != STATUS_OK)
         (void)atomic_fetch_add(&plane->refused, 1); /* last: who reads it knows that the sink was told */
 }
@@ -169,25 +166,38 @@ int plane_reserve(struct jitc_client *client, unsigned entries, size_t bytes)
     return JITC_OK;
 }
 
+/* Where the bytes, for which there is room, are staged. */
+static uint64_t stage(struct plane *plane, const void *data, size_t bytes)
+{
+    uint64_t at = stage_at(plane, bytes);
+
+    stage_copy(plane->ring.staging + at % RING_STAGING_BYTES, data, bytes);
+    plane->staged = at + bytes;
+    return at;
+}
+
+static uint64_t stage_request(struct plane *plane, const struct request *request)
+{
+    const uint64_t patch[2] = {request->expected, request->desired};
+
+    if (request->operation == OPERATION_PATCH)
+        return stage(plane, patch, sizeof patch);
+    return request->data_bytes > 0 ? stage(plane, request->data, request->data_bytes) : plane->staged;
+}
+
 uint64_t plane_put(struct jitc_client *client, const struct request *request, struct sink *sink)
 {
     struct plane *plane = &client->plane;
     uint64_t number = plane->tail++;
-    uint64_t at = plane->staged;
-    uint64_t patch[2] = {request->expected, request->desired};
-    const void *data = request->operation == OPERATION_PATCH ? (const void *)patch : request->data;
-    size_t bytes = request->operation == OPERATION_PATCH ? sizeof patch : request->data_bytes;
+    struct put *put = &plane->put[number % RING_ENTRIES];
+    bool has_data = request->operation == OPERATION_WRITE || request->operation == OPERATION_PATCH;
+    uint64_t at = has_data ? stage_request(plane, request) : 0;
 
-    if (bytes > 0) {
-        at = stage_at(plane, bytes);
-        stage_copy(plane->ring.staging + at % RING_STAGING_BYTES, data, bytes);
-        plane->staged = at + bytes;
-    }
-    plane->put[number % RING_ENTRIES].sink = sink;
-    plane->put[number % RING_ENTRIES].staged = plane->staged;
-    plane->put[number % RING_ENTRIES].operation = request->operation;
-    plane->put[number % RING_ENTRIES].is_wanted = sink != NULL && sink->result != NULL;
-    plane->wanted += plane->put[number % RING_ENTRIES].is_wanted;
+    put->sink = sink;
+    put->staged = plane->staged;
+    put->operation = request->operation;
+    put->is_wanted = sink != NULL && sink->result != NULL;
+    plane->wanted += put->is_wanted;
     ring_encode(&plane->ring, number, request, at);
     return number;
 }

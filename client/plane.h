@@ -38,6 +38,14 @@ static inline void sink_init(struct sink *sink, struct result *result)
     sink->status = 0; /* JITC_OK; the detail is of no importance then */
 }
 
+/* What we remember of an entry until it is collected. */
+struct put {
+    struct sink *sink; /* may be gone where nothing was answered and none was wanted */
+    uint64_t staged;   /* bytes, this entry's included */
+    enum operation operation;
+    bool is_wanted; /* the sink wants a result */
+};
+
 struct plane {
     struct ring ring;
     void *memory; /* NULL: there is none, and the socket does everything */
@@ -50,12 +58,7 @@ struct plane {
     uint64_t staged;          /* bytes staged so far, and what was skipped */
     uint64_t staged_done;     /* those that are free again */
     unsigned wanted;          /* entries not collected whose sink wants a result */
-    struct {
-        struct sink *sink; /* may be gone where nothing was answered and none was wanted */
-        uint64_t staged;
-        enum operation operation;
-        bool is_wanted; /* the sink wants a result */
-    } put[RING_ENTRIES];
+    struct put put[RING_ENTRIES];
     struct sink unanswered;
 
     _Atomic uint32_t spin_ns; /* for how long it is worth to look before sleeping */
