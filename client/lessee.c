@@ -89,6 +89,8 @@ static void tell_span(const struct heap_span *span, struct result *result)
 
 /* ---- Giving back ---------------------------------------------------------------------- */
 
+/* The offset where a recent is of none: no span starts there. */
+#define NO_SPAN 0u
 /* What drop() may have to put. */
 #define DROP_ENTRIES 2u
 /* Entries of which it is worth to tell an awake daemon, where nobody waits for them. */
@@ -161,6 +163,7 @@ static void drop(struct jitc_client *client, struct recent *recent)
         cut_whole(client, &(struct heap_span){.offset = recent->offset, .bytes = recent->bytes});
     }
     recent->state = RECENT_NONE;
+    recent->offset = NO_SPAN;
     recent_unlock(client, recent);
 }
 
@@ -381,7 +384,7 @@ static int release_foreign(struct jitc_client *client, uint64_t offset)
     return status;
 }
 
-/* In whose recent the span is, if in anyone's. With the client's lock held, so that none changes its span. */
+/* In whose recent the span is, if in anyone's: in one at most. With the client's lock held, so that none changes its span. */
 static struct recent *find_recent(struct lessee *lessee, uint64_t offset)
 {
     for (unsigned i = 0; i < RECENTS; i++) {
@@ -524,7 +527,7 @@ static int reset(struct jitc_client *client, const struct request *request, stru
     if (request->kind == RESET_SOFT || request->kind == RESET_HARD) {
         heap_clear(&lessee->heap);
         for (unsigned i = 0; i < RECENTS; i++)
-            set_recent(client, &lessee->recents[i], RECENT_NONE, 0, 0);
+            set_recent(client, &lessee->recents[i], RECENT_NONE, NO_SPAN, 0);
         lessee->foreign = 0;
         lessee->vacant = 0;
         lessee->resets++;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Every operation of libjitclient, against the real daemon, in both write modes. */
 #include <check.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -195,6 +196,45 @@ START_TEST(release_takes_exact_starts_once)
     assert_fails(JITC_E_FOREIGN_POINTER, "arena", jitc_release(client, NULL));
     assert_ok(jitc_release(client, span.rx));
     assert_fails(JITC_E_NO_SPAN, "no live span", jitc_release(client, span.rx));
+    ck_assert_uint_eq(statistics().allocation_count, 0);
+}
+END_TEST
+
+/* Another thread: allocates when it is told to, releases when it is told to. */
+struct other_thread {
+    pthread_barrier_t turn;
+    jitc_span span;
+    int released;
+};
+
+static void *allocate_and_release(void *user)
+{
+    struct other_thread *other = user;
+
+    other->span = alloc_span(64);
+    (void)pthread_barrier_wait(&other->turn);
+    (void)pthread_barrier_wait(&other->turn);
+    other->released = jitc_release(client, other->span.rx);
+    return NULL;
+}
+
+START_TEST(a_span_is_released_once_whichever_thread_does_it)
+{
+    struct other_thread other;
+    pthread_t thread;
+    jitc_span first = alloc_span(64);
+
+    ck_assert_int_eq(pthread_barrier_init(&other.turn, NULL, 2), 0);
+    /* This thread had the same span before, and not as the last one any more. */
+    assert_ok(jitc_release(client, first.rx));
+    ck_assert_uint_eq(statistics().allocation_count, 0);
+    ck_assert_int_eq(pthread_create(&thread, NULL, allocate_and_release, &other), 0);
+    (void)pthread_barrier_wait(&other.turn);
+    ck_assert_ptr_eq(other.span.rx, first.rx);
+    assert_ok(jitc_release(client, first.rx));
+    (void)pthread_barrier_wait(&other.turn);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    ck_assert_int_eq(other.released, JITC_E_NO_SPAN);
     ck_assert_uint_eq(statistics().allocation_count, 0);
 }
 END_TEST
@@ -670,6 +710,7 @@ int main(void)
         tcase_add_test(both[i], a_write_ends_exactly_at_the_spans_end);
         tcase_add_test(both[i], large_writes_arrive_whole);
         tcase_add_test(both[i], release_takes_exact_starts_once);
+        tcase_add_test(both[i], a_span_is_released_once_whichever_thread_does_it);
         tcase_add_test(both[i], query_finds_the_span_around_any_byte);
         tcase_add_test(both[i], shrink_rounds_up_and_gives_the_tail_back);
         tcase_add_test(both[i], a_callback_writes_and_shrinks);
