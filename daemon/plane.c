@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <sched.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -162,7 +161,7 @@ static void tell(struct plane *plane)
 void plane_rest(struct plane *plane, uint64_t idle_ns, uint64_t spin_ns)
 {
     /* On the client's processor it can't run as long as we look. */
-    if (ring_client_was_on(&plane->ring, sched_getcpu()))
+    if (ring_client_was_on(&plane->ring, plane->connection->server->poller.cpu))
         spin_ns = 0;
     if (plane->told != plane->head && (idle_ns >= UNTOLD_NS || idle_ns >= spin_ns))
         tell(plane);
@@ -262,7 +261,7 @@ bool plane_serve(struct plane *plane)
     }
     plane->idle_since_ns = 0;
     ring_prefetch(&plane->ring, plane->head, plane->staged);
-    ring_note_daemon_cpu(&plane->ring, sched_getcpu());
+    ring_note_daemon_cpu(&plane->ring, plane->connection->server->poller.cpu);
     while (plane->head < end_at && !batch.is_long && *moved_bytes - began_bytes < BATCH_BYTES) {
         if (!serve_entry(plane, &batch)) {
             end(plane, "makes no sense");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "daemon/poller.h"
 
+#include <sched.h>
 #include <stddef.h>
 
 #include "daemon/connection.h"
@@ -149,6 +150,7 @@ static void on_idle(uv_idle_t *idle)
     uint64_t began_ns = uv_hrtime();
     uint64_t now_ns = began_ns;
 
+    poller->cpu = sched_getcpu();
     for (unsigned sweeps = 1; poller->accounts != NULL && now_ns - began_ns < POLLER_TURN_NS; sweeps++) {
 #if defined(__x86_64__) || defined(__i386__)
         if (!sweep(poller, now_ns))

@@ -33,6 +33,7 @@ struct poller {
     uint64_t spin_max_ns;
     uint64_t spin_ns;
     uint64_t slept_at_ns; /* when the last plane went to sleep */
+    int cpu;              /* where we were when this turn began */
 };
 
 void poller_init(struct poller *poller, uv_loop_t *loop, uint64_t spin_max_ns);
