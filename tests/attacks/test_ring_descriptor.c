@@ -182,6 +182,27 @@ END_TEST
 
 /* ---- The memory ------------------------------------------------------------------------- */
 
+/* The ring can be written, so it must not become executable as well, by its descriptor or by its mapping. */
+START_TEST(who_is_locked_down_makes_no_code_of_the_ring)
+{
+    const int ways[] = {PROT_READ | PROT_EXEC, PROT_READ | PROT_WRITE | PROT_EXEC};
+    uint32_t missing = jitc_lockdown(0);
+
+    if ((missing & JITC_LOCKDOWN_SECCOMP) != 0)
+        skip(jitc_error_detail());
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        ck_assert_ptr_eq(mmap(NULL, RING_BYTES, ways[i], MAP_SHARED, client.memory_fd, 0), MAP_FAILED);
+        ck_assert_int_eq(errno, EPERM);
+        ck_assert_ptr_eq(mmap(NULL, RING_BYTES, ways[i], MAP_PRIVATE, client.memory_fd, 0), MAP_FAILED);
+        ck_assert_int_eq(errno, EPERM);
+        ck_assert_int_eq(mprotect(client.memory, RING_BYTES, ways[i]), -1);
+        ck_assert_int_eq(errno, EPERM);
+    }
+    /* What it is for it still does. */
+    ck_assert_uint_ne(ring_client_alloc(&client, 64), 0);
+}
+END_TEST
+
 START_TEST(nobody_changes_the_ring_s_length_or_its_seals)
 {
     assert_refused(EPERM, ftruncate(client.memory_fd, 0));
@@ -554,6 +575,7 @@ int main(void)
         a_full_bell_rings_all_the_same,
         a_ring_that_the_client_took_back_is_lost_to_itself_only,
         a_closed_bell_leaves_the_socket,
+        who_is_locked_down_makes_no_code_of_the_ring,
         nobody_changes_the_ring_s_length_or_its_seals,
         holes_in_the_ring_while_it_is_used_harm_only_its_owner,
         a_hole_in_the_header_ends_the_session,
