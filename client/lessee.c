@@ -384,7 +384,8 @@ static int release_foreign(struct jitc_client *client, uint64_t offset)
     return status;
 }
 
-/* In whose recent the span is, if in anyone's: in one at most. With the client's lock held, so that none changes its span. */
+/* In whose recent the span is, if in anyone's: in one at most. With the client's lock held, so that none
+ * changes its span. */
 static struct recent *find_recent(struct lessee *lessee, uint64_t offset)
 {
     for (unsigned i = 0; i < RECENTS; i++) {
