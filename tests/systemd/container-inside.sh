@@ -67,6 +67,8 @@ install -m 755 "$(command -v jitbrokerctl)" "$workers/doctor"
 echo 'WORKER_ARGS=doctor' >"$arguments/doctor"
 work doctor
 is "daemon after the first connection" "$(property $daemon ActiveState)" active
+if journalctl -q -u $daemon --no-pager | grep -q 'session 1 started: .* ring$'; then ok "its session has a ring"
+else fail "the unit's confinement leaves its session without a ring"; fi
 pid=$(property $daemon MainPID)
 is "its user" "$(stat -c %U "/proc/$pid")" jitbroker
 status_of() { awk -v key="$1:" '$1 == key { print $2 }' "/proc/$pid/status"; }
