@@ -311,8 +311,8 @@ JITC_API int jitc_write(jitc_client *client, jitc_span *span, size_t offset, con
 typedef int (*jitc_write_callback)(jitc_span *span, void *user);
 
 /*
- * Writes by callback; *span then has its new size. With a ring it waits for all that the client was
- * asked for, as jitc_flush() does. Errors: as jitc_write(), and CALLBACK.
+ * Writes by callback; *span then has its new size. With a ring, where the daemon writes, it waits for all
+ * that the client was asked for, and can tell what jitc_flush() tells. Errors: as jitc_write(), and CALLBACK.
  */
 JITC_API int jitc_write_fn(jitc_client *client, jitc_span *span, jitc_write_callback callback, void *user,
                            jitc_write_policy policy);

@@ -348,8 +348,10 @@ static int alloc(struct jitc_client *client, jitc_span *span, size_t size)
     if (size == 0 || size > BLOCK_BYTES - client->lessee.heap.granularity)
         return alloc_foreign(client, span, size);
     status = reserve(client, 1);
-    if (status != JITC_OK || is_direct(client) || !take_recent(client, span, size))
-        return status != JITC_OK ? status : carve(client, span, size);
+    if (status != JITC_OK)
+        return status;
+    if (is_direct(client) || !take_recent(client, span, size))
+        return carve(client, span, size);
     put(client, OPERATION_CARVE, (uint64_t)((uint8_t *)span->rx - client->map.rx), span->size);
     return JITC_OK;
 }

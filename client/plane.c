@@ -94,14 +94,22 @@ static void collect(struct plane *plane, uint64_t head)
     plane->collected = head;
 }
 
-int plane_take_refusal(struct plane *plane)
+int plane_tell_refusal(struct jitc_client *client)
 {
-    int status = plane->unanswered.status;
+    struct sink *unanswered = &client->plane.unanswered;
+    int status = client_lock(client);
+    uint64_t head;
 
-    if (status == JITC_OK)
-        return JITC_OK;
-    plane->unanswered.status = JITC_OK;
-    return failure_set(status, "an earlier operation was refused: %s", plane->unanswered.detail);
+    if (status != JITC_OK)
+        return status;
+    head = ring_head(&client->plane.ring);
+    if (head != RING_ENDED)
+        collect(&client->plane, head);
+    if (unanswered->status != JITC_OK)
+        status = failure_set(unanswered->status, "an earlier operation was refused: %s", unanswered->detail);
+    unanswered->status = JITC_OK;
+    client_unlock(client);
+    return status;
 }
 
 /* ---- Putting ------------------------------------------------------------------------------ */

@@ -104,8 +104,6 @@ void plane_publish_lazily(struct plane *plane, unsigned gathered);
  * status of *result, with its detail set.
  */
 int plane_run(struct jitc_client *client, const struct request *request, struct result *result);
-/* JITC_OK, or what the unanswered operations ran into first, which is told once. */
-int plane_take_refusal(struct plane *plane);
 
 /* ---- Without it -------------------------------------------------------------------------- */
 
@@ -116,6 +114,8 @@ int plane_wait(struct jitc_client *client, uint64_t number);
  * many entries, `number` is the last.
  */
 int plane_wait_done(struct jitc_client *client, uint64_t number);
+/* JITC_OK, or what the unanswered operations that are done ran into first, which is told once. */
+int plane_tell_refusal(struct jitc_client *client);
 /* Waits until all that was put is done. */
 int plane_flush(struct jitc_client *client);
 

@@ -278,6 +278,15 @@ int jitc_scope_write_fn(jitc_scope *scope, jitc_span *span, jitc_write_callback 
     return status;
 }
 
+/* What operations that were not waited for ran into. Who writes directly waits for nothing, so not for them
+ * either. */
+static int tell_others(struct jitc_client *client)
+{
+    int status = client->map.rw == NULL ? plane_flush(client) : JITC_OK;
+
+    return status == JITC_OK ? plane_tell_refusal(client) : status;
+}
+
 int jitc_scope_flush(jitc_scope *scope)
 {
     int status = client_check(scope->client);
@@ -289,7 +298,7 @@ int jitc_scope_flush(jitc_scope *scope)
     scope->status = JITC_OK;
     if (status != JITC_OK)
         return failure_set(status, "%s", scope->detail);
-    return scope->client->plane.memory == NULL ? JITC_OK : jitc_flush(scope->client);
+    return scope->client->plane.memory == NULL ? JITC_OK : tell_others(scope->client);
 }
 
 int jitc_scope_end(jitc_scope *scope)

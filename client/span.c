@@ -97,11 +97,7 @@ int jitc_flush(jitc_client *client)
     status = lessee_settle(client);
     if (status == JITC_OK)
         status = plane_flush(client);
-    if (status != JITC_OK || (status = client_lock(client)) != JITC_OK)
-        return status;
-    status = plane_take_refusal(&client->plane);
-    client_unlock(client);
-    return status;
+    return status == JITC_OK ? plane_tell_refusal(client) : status;
 }
 
 int jitc_shrink(jitc_client *client, jitc_span *span, size_t size)

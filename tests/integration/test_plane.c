@@ -73,6 +73,11 @@ static void start_spinning(void)
     start_with("[daemon]\nspin_us=10000\n");
 }
 
+static void start_direct(void)
+{
+    start_with("[class default]\nwrite=direct\n");
+}
+
 static void stop(void)
 {
     broker_stop(&broker);
@@ -578,6 +583,36 @@ static void expect_of_calls(const struct call *calls, unsigned count, uint64_t l
     }
 }
 
+static int write_return(jitc_span *written, void *user)
+{
+    code_return(written->rw, *(const uint32_t *)user);
+    return 0;
+}
+
+START_TEST(who_writes_directly_waits_for_nobody)
+{
+    jitc_scope *scope;
+    jitc_span spans[2];
+    uint32_t value = 83;
+
+    connect_impatient(300);
+    assert_status(JITC_OK, "", jitc_alloc(client, &spans[0], 64)); /* there is a lease */
+    ck_assert_int_eq(kill(broker.pid, SIGSTOP), 0);
+    assert_status(JITC_OK, "", jitc_alloc(client, &spans[1], 64));
+    assert_status(JITC_OK, "", jitc_write_fn(client, &spans[0], write_return, &value, JITC_WRITE_DEFAULT));
+    value++;
+    assert_status(JITC_OK, "", jitc_scope_begin(client, &scope, JITC_WRITE_DEFAULT));
+    assert_status(JITC_OK, "", jitc_scope_write_fn(scope, &spans[1], write_return, &value));
+    assert_status(JITC_OK, "", jitc_scope_end(scope));
+    ck_assert_uint_eq(code_call(spans[0].rx), 83);
+    ck_assert_uint_eq(code_call(spans[1].rx), 84);
+    assert_status(JITC_OK, "", jitc_release(client, spans[0].rx));
+    ck_assert_int_eq(kill(broker.pid, SIGCONT), 0);
+    assert_all_done(1);
+    close_client();
+}
+END_TEST
+
 START_TEST(a_daemon_that_stands_still_is_waited_for_no_longer_than_asked)
 {
     static struct call calls[THREADS];
@@ -706,6 +741,7 @@ int main(void)
         what_a_late_daemon_answers_is_given_to_nobody,
         NULL,
     };
+    const TTest *const direct[] = {who_writes_directly_waits_for_nobody, NULL};
     const TTest *const full[] = {a_full_ring_is_waited_for, NULL};
     const TTest *const killed[] = {a_daemon_that_dies_is_noticed_within_a_second_or_two, NULL};
     Suite *suite = suite_create("plane");
@@ -717,6 +753,7 @@ int main(void)
     add_case(suite, "CPUs, spin_us=10000", start_spinning, stop, false, cpus);
     add_case(suite, "CPUs, spin_us=0", start_without_spinning, stop, false, cpus);
     add_case(suite, "stopped", start, stop, false, stopped);
+    add_case(suite, "direct", start_direct, stop, false, direct);
     add_case(suite, "full", start, stop, false, full);
     add_case(suite, "killed", start, stop_killed, false, killed);
     return suite_run(suite);
