@@ -11,6 +11,7 @@
 
 #include "client/failure.h"
 #include "client/jitclient.h"
+#include "proto/huge_page.h"
 
 /* In Linux's headers since 6.10; the number is the same on all architectures. */
 #ifndef SYS_mseal
@@ -22,7 +23,6 @@
 /* Left free behind the heap, so that it can grow. */
 #define HEAP_ROOM (UINT64_C(64) << 20)
 #define NEAR_TRIES 4
-#define HUGE_PAGE_BYTES (UINT64_C(2) << 20)
 
 /* ---- All maps of the process --------------------------------------------------------- */
 
@@ -148,33 +148,10 @@ static uint64_t find_near(uint64_t bytes, uint64_t near, uint64_t alignment)
     return best;
 }
 
-/* At a multiple of HUGE_PAGE_BYTES. */
-static void *map_aligned(int fd, size_t bytes, int protection)
-{
-    size_t room_bytes = bytes + HUGE_PAGE_BYTES;
-    uint8_t *room = mmap(NULL, room_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    size_t before = -(uintptr_t)room % HUGE_PAGE_BYTES;
-    void *memory;
-
-    if (room == MAP_FAILED)
-        return MAP_FAILED;
-    memory = mmap(room + before, bytes, protection, MAP_SHARED | MAP_FIXED, fd, 0);
-    if (memory == MAP_FAILED) {
-        int error = errno;
-
-        (void)munmap(room, room_bytes);
-        errno = error;
-        return MAP_FAILED;
-    }
-    if (before > 0)
-        (void)munmap(room, before);
-    (void)munmap(room + before + bytes, HUGE_PAGE_BYTES - before);
-    return memory;
-}
-
 static void *map_anywhere(int fd, size_t bytes, int protection, bool is_huge)
 {
-    return is_huge ? map_aligned(fd, bytes, protection) : mmap(NULL, bytes, protection, MAP_SHARED, fd, 0);
+    return is_huge ? huge_page_map(fd, bytes, protection, 0)
+                   : mmap(NULL, bytes, protection, MAP_SHARED, fd, 0);
 }
 
 static void *map_rx(int fd, size_t bytes, const void *near_to, bool is_huge)

@@ -57,34 +57,13 @@ static int seals(enum arena_kind kind)
     return F_SEAL_SEAL;
 }
 
-static void *map(int fd, uint64_t bytes)
+static void *map(const struct arena *arena)
 {
-    return mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-}
+    const int protection = PROT_READ | PROT_WRITE;
 
-/* The same at a multiple of HUGE_PAGE_BYTES, without which there is no huge page in it. */
-static void *map_aligned(int fd, uint64_t bytes)
-{
-    uint64_t room_bytes = bytes + HUGE_PAGE_BYTES;
-    uint8_t *room = mmap(NULL, room_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    uint64_t before = -(uintptr_t)room % HUGE_PAGE_BYTES;
-    void *memory;
-
-    if (room == MAP_FAILED)
-        return MAP_FAILED;
-    memory =
-        mmap(room + before, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0);
-    if (memory == MAP_FAILED) {
-        int error = errno;
-
-        (void)munmap(room, room_bytes);
-        errno = error;
-        return MAP_FAILED;
-    }
-    if (before > 0)
-        (void)munmap(room, before);
-    (void)munmap(room + before + bytes, HUGE_PAGE_BYTES - before);
-    return memory;
+    if (arena->is_huge)
+        return huge_page_map(arena->fd, arena->reserved_bytes, protection, MAP_NORESERVE);
+    return mmap(NULL, arena->reserved_bytes, protection, MAP_SHARED | MAP_NORESERVE, arena->fd, 0);
 }
 
 static int arena_set_up(struct arena *arena)
@@ -102,8 +81,7 @@ static int arena_set_up(struct arena *arena)
     /* Born 0666: from here on no other uid reopens it for writing. */
     if (fchmod(arena->fd, 0400) != 0)
         return -errno;
-    memory = arena->is_huge ? map_aligned(arena->fd, arena->reserved_bytes)
-                            : map(arena->fd, arena->reserved_bytes);
+    memory = map(arena);
     if (memory == MAP_FAILED)
         return -errno;
     arena->bytes = memory;

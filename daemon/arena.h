@@ -21,8 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What one takes on x86-64, and on aarch64 with pages of 4 KiB. */
-#define HUGE_PAGE_BYTES (UINT64_C(2) << 20)
+#include "proto/huge_page.h"
 
 enum arena_kind {
     ARENA_THROUGH, /* the client's uid can't reopen the memfd for writing */

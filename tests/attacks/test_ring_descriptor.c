@@ -330,24 +330,6 @@ static void be_killed(unsigned random)
     }
 }
 
-static long read_rss_bytes(void)
-{
-    char path[32];
-    char line[256];
-    long kib = -1;
-    FILE *status;
-
-    (void)snprintf(path, sizeof path, "/proc/%d/status", (int)broker.pid);
-    status = fopen(path, "re");
-    ck_assert_ptr_nonnull(status);
-    while (fgets(line, sizeof line, status) != NULL) {
-        if (strncmp(line, "VmRSS:", 6) == 0)
-            kib = strtol(line + 6, NULL, 10);
-    }
-    (void)fclose(status);
-    return kib * 1024;
-}
-
 static void kill_some(unsigned count)
 {
     unsigned random = (unsigned)time(NULL);
@@ -377,15 +359,15 @@ START_TEST(clients_killed_with_their_rings_in_use_leave_nothing_behind)
     kill_some(KILLS / 4);
     (void)usleep(200000);
     fds = broker_fds(&broker);
-    rss = read_rss_bytes();
+    rss = broker_memory_bytes(&broker, "VmRSS");
     kill_some(KILLS);
     for (int i = 0; i < 500 && broker_fds(&broker) != fds; i++)
         (void)usleep(10000);
     ck_assert_int_eq(broker_fds(&broker), fds);
     (void)printf("the daemon's memory: %ld KiB before, %ld KiB after %d clients were killed\n", rss >> 10,
-                 read_rss_bytes() >> 10, KILLS);
+                 broker_memory_bytes(&broker, "VmRSS") >> 10, KILLS);
     if (!HAS_SANITIZER)
-        ck_assert_int_le(read_rss_bytes(), rss + RSS_GROWTH_MAX_BYTES);
+        ck_assert_int_le(broker_memory_bytes(&broker, "VmRSS"), rss + RSS_GROWTH_MAX_BYTES);
     ck_assert_uint_gt(victim_rest(&victim, "clients that are killed"), 0);
 }
 END_TEST

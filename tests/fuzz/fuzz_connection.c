@@ -12,7 +12,6 @@
  * As root the second and third client are another user's, so that they get arenas that
  * aren't sealed; otherwise all are of the daemon's own.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -25,6 +24,7 @@
 #include "daemon/server.h"
 #include "proto/record.h"
 #include "tests/fuzz/input.h"
+#include "tests/fuzz/own_fds.h"
 #include "tests/fuzz/target.h"
 
 #define CLIENTS 3u
@@ -71,18 +71,6 @@ static size_t records_total;
 static size_t operations_total;
 static uint8_t reply[RECORD_MAX_BYTES];
 static uint8_t pool_bytes[CODEC_POOL_BYTES] __attribute__((aligned(16)));
-
-static unsigned count_fds(void)
-{
-    DIR *folder = opendir("/proc/self/fd");
-    unsigned count = 0;
-
-    must(folder != NULL);
-    while (readdir(folder) != NULL)
-        count++;
-    (void)closedir(folder);
-    return count;
-}
 
 /* ---- The daemon ------------------------------------------------------------------------- */
 

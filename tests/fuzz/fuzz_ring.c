@@ -13,7 +13,6 @@
  * - The arena holds what the twin's holds, and where no span lives it is trap fill.
  * - However it ends, no descriptor and no mapping is left, and nothing is charged to anyone.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -26,6 +25,7 @@
 #include "daemon/server.h"
 #include "proto/record.h"
 #include "tests/fuzz/input.h"
+#include "tests/fuzz/own_fds.h"
 #include "tests/fuzz/target.h"
 
 #define CLIENTS 2u
@@ -66,18 +66,6 @@ static uint32_t granularity;
 static unsigned served;
 static uint8_t in[RECORD_MAX_BYTES];
 static uint8_t pool_bytes[CODEC_POOL_BYTES] __attribute__((aligned(16)));
-
-static unsigned count_fds(void)
-{
-    DIR *folder = opendir("/proc/self/fd");
-    unsigned count = 0;
-
-    must(folder != NULL);
-    while (readdir(folder) != NULL)
-        count++;
-    (void)closedir(folder);
-    return count;
-}
 
 /* ---- The daemon ------------------------------------------------------------------------- */
 

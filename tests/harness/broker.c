@@ -150,7 +150,8 @@ void broker_stop(struct broker *broker)
     int status = 0;
 
     if (broker->pid > 0) {
-        /* First, where a test that failed had stopped it: later it would disturb the leak checker's ptrace. */
+        /* First, where a test that failed had stopped it: later it would disturb the leak checker's ptrace.
+         */
         (void)kill(broker->pid, SIGCONT);
         (void)kill(broker->pid, SIGTERM);
         ck_assert_int_eq(waitpid(broker->pid, &status, 0), broker->pid);
@@ -267,4 +268,23 @@ long broker_shared_bytes(const struct broker *broker)
     long sum = 0;
 
     return each_fd(broker, add_memfd, &sum) ? sum : -1;
+}
+
+long broker_memory_bytes(const struct broker *broker, const char *name)
+{
+    char path[32];
+    char line[256];
+    size_t length = strlen(name);
+    long kib = -1;
+    FILE *status;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/status", (int)broker->pid);
+    status = fopen(path, "re");
+    ck_assert_ptr_nonnull(status);
+    while (fgets(line, sizeof line, status) != NULL) {
+        if (strncmp(line, name, length) == 0 && line[length] == ':')
+            kib = strtol(line + length + 1, NULL, 10);
+    }
+    (void)fclose(status);
+    return kib * 1024;
 }

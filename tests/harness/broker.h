@@ -51,6 +51,8 @@ int broker_socket(const struct broker *broker);
 unsigned broker_log_count(const struct broker *broker, const char *text);
 /* Its open descriptors, and the bytes of shared memory in its memfds; -1 where /proc does not tell. */
 long broker_fds(const struct broker *broker);
+/* What /proc says of its memory under that name, as VmRSS. */
+long broker_memory_bytes(const struct broker *broker, const char *name);
 long broker_shared_bytes(const struct broker *broker);
 
 /* True when this process can take other uids. */

@@ -149,27 +149,10 @@ struct holdings {
     long rss_bytes; /* its own pages, not those of arenas */
 };
 
-static long read_rss_bytes(void)
-{
-    char path[32];
-    char line[256];
-    long kib = -1;
-    FILE *status;
-
-    (void)snprintf(path, sizeof path, "/proc/%d/status", (int)broker.pid);
-    status = fopen(path, "re");
-    ck_assert_ptr_nonnull(status);
-    while (fgets(line, sizeof line, status) != NULL) {
-        if (strncmp(line, "RssAnon:", 8) == 0)
-            kib = strtol(line + 8, NULL, 10);
-    }
-    (void)fclose(status);
-    return kib * 1024;
-}
-
 static struct holdings read_holdings(void)
 {
-    return (struct holdings){broker_fds(&broker), broker_shared_bytes(&broker), read_rss_bytes()};
+    return (struct holdings){broker_fds(&broker), broker_shared_bytes(&broker),
+                             broker_memory_bytes(&broker, "RssAnon")};
 }
 
 /* After a first client, so that what is made once is there. */
@@ -371,12 +354,13 @@ START_TEST(the_daemon_does_not_grow_with_the_clients_it_had)
         run_crowd(CROWD / 8, CROWD_ROUNDS / 3);
         assert_back_at(&baseline);
         if (i == 0)
-            rss_bytes = read_rss_bytes(); /* what the first one needed is kept for the next */
+            rss_bytes =
+                broker_memory_bytes(&broker, "RssAnon"); /* what the first one needed is kept for the next */
     }
     if (HAS_SANITIZER)
         skip("in part: a sanitizer keeps what was freed");
     ck_assert_int_gt(rss_bytes, 0);
-    ck_assert_int_le(read_rss_bytes() - rss_bytes, RSS_GROWTH_MAX_BYTES);
+    ck_assert_int_le(broker_memory_bytes(&broker, "RssAnon") - rss_bytes, RSS_GROWTH_MAX_BYTES);
 }
 END_TEST
 
