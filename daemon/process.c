@@ -72,7 +72,7 @@ uint64_t process_raise_fds(uint64_t wanted)
     }
     if (limit.rlim_cur >= needed)
         return wanted;
-    log_line(LOG_WARNING, "%llu descriptors are less than sessions_max= needs: raise LimitNOFILE= to %llu",
+    log_line(LOG_WARNING, "fewer descriptors than sessions_max= needs: %llu; raise LimitNOFILE= to %llu",
              (unsigned long long)limit.rlim_cur, (unsigned long long)needed);
     return limit.rlim_cur > FDS_OTHER ? limit.rlim_cur - FDS_OTHER : 0;
 }

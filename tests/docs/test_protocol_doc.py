@@ -646,7 +646,7 @@ def start_daemon(folder):
         preexec_fn=lambda: become(DAEMON_UID),
     )
     line = daemon.stderr.readline().decode()
-    if "descriptors are less" in line:  # a low limit here: it is of no importance for one client
+    if "fewer descriptors" in line:  # a low limit here: it is of no importance for one client
         line = daemon.stderr.readline().decode()
     assert " serves " in line, line
     return daemon

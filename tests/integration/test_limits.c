@@ -353,7 +353,7 @@ START_TEST(the_daemon_serves_no_more_sessions_than_it_has_descriptors_for)
         assert_status(JITC_OK, "", jitc_alloc(clients[i], &span, 64));
         (void)jitc_close(clients[i]);
     }
-    ck_assert_uint_eq(broker_log_count(&broker, "100 descriptors are less than sessions_max= needs"), 1);
+    ck_assert_uint_eq(broker_log_count(&broker, "fewer descriptors than sessions_max= needs: 100;"), 1);
 }
 END_TEST
 
