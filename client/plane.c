@@ -13,6 +13,7 @@
 #include "client/call.h"
 #include "client/client.h"
 #include "client/failure.h"
+#include "client/span.h"
 #include "client/stage.h"
 
 /* The longest look at head before sleeping. */
@@ -220,7 +221,7 @@ int plane_put_write(struct jitc_client *client, const struct request *request, s
     do {
         int status;
 
-        chunk.data_bytes = left < PLANE_CHUNK_BYTES ? left : PLANE_CHUNK_BYTES;
+        chunk.data_bytes = span_part_bytes(client, chunk.at, left, PLANE_CHUNK_BYTES);
         status = plane_reserve(client, 1, chunk.data_bytes);
         if (status != JITC_OK)
             return status;

@@ -83,6 +83,18 @@ static inline size_t span_round_up(const struct jitc_client *client, size_t size
 }
 
 /*
+ * How many bytes of a write at `at`, of which `left` are still to come, go into one part of at most `limit`,
+ * a multiple of every granularity: the next part begins with a granule, since where code is written once a
+ * granule takes one write.
+ */
+static inline size_t span_part_bytes(const struct jitc_client *client, uint64_t at, size_t left, size_t limit)
+{
+    size_t most = limit - (size_t)(at & (client->welcome.granularity - 1));
+
+    return left < most ? left : most;
+}
+
+/*
  * Makes the bytes at rx, written already, fit to run: nothing on x86. Also where the memory
  * was never handed out before: the data has to leave the data cache all the same.
  */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Writing to one span: through the daemon, or directly where it is granted. */
 #include <linux/membarrier.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -63,26 +64,27 @@ static int write_by_plane(struct jitc_client *client, const struct request *requ
 static int write_by_socket(struct jitc_client *client, uint64_t span, size_t at, const void *src,
                            size_t bytes)
 {
-    size_t chunks = bytes == 0 ? 1 : (bytes + WRITE_MAX_BYTES - 1) / WRITE_MAX_BYTES;
+    size_t done = 0; /* bytes that were sent */
     size_t sent = 0;
     size_t received = 0;
+    bool ends = false; /* nothing more is sent */
     uint64_t first_id = 0;
     int first = JITC_OK;
     int status = call_begin(client);
 
     if (status != JITC_OK)
         return status;
-    while (received < chunks) {
-        if (sent < chunks && sent - received < WINDOW && first == JITC_OK) {
-            size_t from = sent * WRITE_MAX_BYTES;
-            size_t left = bytes - from;
+    while (!ends || received < sent) {
+        if (!ends && sent - received < WINDOW) {
+            size_t part = span_part_bytes(client, at + done, bytes - done, WRITE_MAX_BYTES);
             uint64_t id;
 
-            status = send_chunk(client, span, at + from, (const uint8_t *)src + from,
-                                left < WRITE_MAX_BYTES ? left : WRITE_MAX_BYTES, &id);
+            status = send_chunk(client, span, at + done, (const uint8_t *)src + done, part, &id);
             if (sent == 0)
                 first_id = id;
             sent++;
+            done += part;
+            ends = done == bytes;
         } else {
             status = receive_chunk(client, first_id + received);
             received++;
@@ -93,7 +95,7 @@ static int write_by_socket(struct jitc_client *client, uint64_t span, size_t at,
         }
         if (status != JITC_OK && first == JITC_OK) {
             first = status;
-            chunks = sent; /* only what is on its way is still waited for */
+            ends = true; /* what is on its way is still waited for */
         }
     }
     call_end(client);
