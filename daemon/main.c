@@ -16,6 +16,7 @@
 #include "daemon/log.h"
 #include "daemon/options.h"
 #include "daemon/process.h"
+#include "daemon/sandbox.h"
 #include "daemon/server.h"
 
 static bool read_config(const struct options *options, struct config *config)
@@ -140,6 +141,15 @@ static void ignore_signals(void)
     (void)signal(SIGHUP, SIG_IGN);  /* asks daemons to reload, which this one can't: it is no reason to end */
 }
 
+/* A kernel without seccomp is no reason to serve nobody, no more than one without MDWE. */
+static void confine(bool has_path)
+{
+    int error = sandbox_install(has_path);
+
+    if (error != 0)
+        log_line(LOG_WARNING, "no filter of system calls: %s", strerror(-error));
+}
+
 int main(int argc, char **argv)
 {
     static struct server server;
@@ -168,6 +178,7 @@ int main(int argc, char **argv)
     config.sessions_max = process_allow_sessions(config.sessions_max);
     if (config.sessions_max == 0)
         return EXIT_FAILURE;
+    process_bound_addresses(config.sessions_max, config.arena_max_bytes);
     if (geteuid() == 0 && options.fd < 0)
         log_line(LOG_WARNING, "running as root, which nothing here needs: better give it a user of its own");
     if (config.huge_pages && options.fd < 0)
@@ -178,8 +189,10 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     }
     error = open_sockets(&options, &server, &path);
-    if (error == 0)
+    if (error == 0) {
+        confine(path.bound);
         server_run(&server);
+    }
     listen_path_unlink(&path);
     server_deinit(&server);
     return error == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
