@@ -73,7 +73,11 @@ const struct sandbox_call sandbox_calls[] = {
     {CALL(setsockopt)},
     {CALL(shutdown)},
     {CALL(ioctl), .compares_count = 1, .compares = {IF_MASKED(1, LOW_HALF, TIOCOUTQ)}},
+    {CALL(getpid), .seldom = ABORT},
+    {CALL(getuid)},
     {CALL(geteuid)},
+    {CALL(getgid)},
+    {CALL(getegid)},
     {CALL(eventfd2)},
     {CALL(preadv2)},
     /* Datagrams only: to the service manager and the journal, not to any service that has a stream. */
@@ -95,7 +99,7 @@ const struct sandbox_call sandbox_calls[] = {
     {CALL(munmap)},
     {CALL(mremap), .seldom = "realloc(3) of something large"},
     {CALL(madvise)},
-    {CALL(brk)},
+    {CALL(brk), .seldom = "malloc(3), with many clients"},
 
     /* Files: an arena's own descriptor anew, by /proc/self/fd; the policy; the audit trail, which alone
      * is made, and by which no file loses anything. */
@@ -118,7 +122,6 @@ const struct sandbox_call sandbox_calls[] = {
     {CALL(ppoll), .seldom = ELSEWHERE},
     {CALL(ioctl), .compares_count = 1, .compares = {IF_MASKED(1, LOW_HALF, TCGETS)}},
     {CALL(writev), .seldom = ABORT},
-    {CALL(getpid), .seldom = ABORT},
     {CALL(gettid), .seldom = ABORT},
     {CALL(tgkill), .compares_count = 1, .compares = {IF_EQUAL(2, SIGABRT)}, .seldom = ABORT},
 
