@@ -14,7 +14,7 @@
 
 /* Shared between tracer and test. */
 struct tracer {
-    pid_t tracer; /* of the last start, for who started it */
+    pid_t tracer;          /* of the last start, for who started it */
     _Atomic pid_t program; /* 0: not there yet */
     atomic_bool is_confined;
     _Atomic unsigned made[TRACER_CALLS_MAX];    /* by number, since it is confined */
@@ -26,7 +26,8 @@ struct tracer *tracer_new(void);
 
 /*
  * Starts `run`, which must call execve(2), in a child that a tracer follows, and waits until it is
- * confined. What was noted before stays, and is added to. Fails the test if it ends before that.
+ * confined. What was noted before stays, and is added to. Fails the test if it ends before that, or waits for
+ * events.
  */
 void tracer_start(struct tracer *tracer, void (*run)(void *), void *argument);
 
