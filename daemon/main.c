@@ -183,6 +183,8 @@ int main(int argc, char **argv)
         log_line(LOG_WARNING, "running as root, which nothing here needs: better give it a user of its own");
     if (config.huge_pages && options.fd < 0)
         (void)arena_can_be_huge(); /* so that the log says at the start if it can't */
+    /* Some versions of libuv would make a ring with the loop, which the filter then refuses to serve. */
+    (void)setenv("UV_USE_IO_URING", "0", 1);
     error = server_init(&server, &config);
     if (error != 0) {
         log_line(LOG_ERROR, "can't start: %s", strerror(-error));

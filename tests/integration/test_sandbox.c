@@ -440,14 +440,17 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("sandbox");
-    TCase *calls = tcase_create("calls");
-    TCase *state = tcase_create("state");
+    Suite *suite;
+    TCase *calls;
+    TCase *state;
 
 #ifdef JITBROKER_INSTRUMENTED
     (void)printf("skipped: this build is instrumented, and not confined\n");
     return 77;
 #endif
+    suite = suite_create("sandbox");
+    calls = tcase_create("calls");
+    state = tcase_create("state");
     tcase_add_unchecked_fixture(calls, note_calls, NULL);
     tcase_add_loop_test(calls, every_call_it_makes_is_listed_and_none_is_refused, 0, MODES);
     tcase_add_test(calls, every_call_that_is_listed_is_made);
