@@ -168,6 +168,7 @@ static void use(jitc_client *client)
     jitc_span found;
     uint64_t seen;
 
+    (void)usleep(10000); /* so that the daemon sleeps, and has to be woken */
     assert_status(JITC_OK, "", jitc_alloc(client, &large, sizeof bytes));
     assert_status(JITC_OK, "", jitc_write(client, &large, 0, bytes, sizeof bytes, JITC_WRITE_DEFAULT));
     for (unsigned i = 0; i < SPANS; i++) {
@@ -213,6 +214,8 @@ static void work_as_client(void)
 /* Ends as the first of the daemon's limits, and what is against the protocol, make it. */
 static void misbehave(void)
 {
+    const struct hello hello = {.version_min = PROTOCOL_VERSION, .version_max = PROTOCOL_VERSION};
+    unsigned before = broker_log_count(&broker, "no request");
     struct wire *wires[10];
     struct buffer out;
     int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -224,6 +227,13 @@ static void misbehave(void)
     wire_hello(wires[1]);
     out = wire_begin(wires[1]);
     ck_assert_int_eq(record_send(wires[1]->socket, true, out.bytes, out.used, &fd, 1), 0);
+    /* Its session ends before it has read Welcome. */
+    out = wire_begin(wires[3]);
+    ck_assert(codec_put_hello(&out, &hello));
+    wire_send(wires[3], &out);
+    wire_send_bytes(wires[3], "\377", 1);
+    while (broker_log_count(&broker, "no request") < before + 2)
+        (void)usleep(1000);
     wire_hello(wires[2]);
     /* Requests by the socket whose answers nobody reads, until none is taken any more. */
     for (unsigned i = 0; i < 100000; i++) {
