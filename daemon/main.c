@@ -17,6 +17,7 @@
 #include "daemon/log.h"
 #include "daemon/options.h"
 #include "daemon/process.h"
+#include "daemon/sandbox.h"
 #include "daemon/server.h"
 
 /* The policy that the options ask for; NULL after saying why there is none. */
@@ -69,6 +70,17 @@ static void warn_of_policy(const struct policy *policy)
     }
 }
 
+static void bound_addresses(const struct policy *policy)
+{
+    uint64_t largest = 0;
+
+    for (size_t i = 0; i < policy->classes_count; i++) {
+        if (policy->classes[i]->arena_max_bytes > largest)
+            largest = policy->classes[i]->arena_max_bytes;
+    }
+    process_bound_addresses(policy->sessions_max, largest);
+}
+
 static const struct options *reload_options;
 
 static void reload(struct server *server)
@@ -81,6 +93,7 @@ static void reload(struct server *server)
         log_line(LOG_ERROR, "the policy in force stays");
     } else {
         warn_of_policy(policy);
+        bound_addresses(policy);
         server_set_policy(server, policy);
         log_line(LOG_NOTICE, "policy read anew: %zu classes; %u connections keep what they were granted",
                  policy->classes_count, (unsigned)server->connections_count);
@@ -185,6 +198,15 @@ static void ignore_signals(void)
     (void)signal(SIGHUP, SIG_IGN);  /* until the server takes it; no reason to end */
 }
 
+/* A kernel without seccomp is no reason to serve nobody, no more than one without MDWE. */
+static void confine(bool has_path)
+{
+    int error = sandbox_install(has_path);
+
+    if (error != 0)
+        log_line(LOG_WARNING, "no filter of system calls: %s", strerror(-error));
+}
+
 int main(int argc, char **argv)
 {
     static struct server server;
@@ -220,6 +242,9 @@ int main(int argc, char **argv)
         warn_of_policy(policy);
         reload_options = &options;
     }
+    bound_addresses(policy);
+    /* Some versions of libuv would make a ring with the loop, which the filter then refuses to serve. */
+    (void)setenv("UV_USE_IO_URING", "0", 1);
     error = server_init(&server, policy);
     (void)policy_unref(policy);
     if (error != 0) {
@@ -228,8 +253,10 @@ int main(int argc, char **argv)
     }
     server.on_reload = options.fd < 0 ? reload : NULL;
     error = open_sockets(&options, &server, &path);
-    if (error == 0)
+    if (error == 0) {
+        confine(path.bound);
         server_run(&server);
+    }
     listen_path_unlink(&path);
     server_deinit(&server);
     return error == 0 ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -2,12 +2,6 @@
 #include "daemon/memfd.h"
 
 #include <errno.h>
-#include <sys/mman.h>
-
-/* In Linux's headers since 6.3. */
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008u
-#endif
 
 /* No MFD_HUGETLB: hugetlbfs has no write(2), so that an arena of it could grow by zeros only. */
 int memfd_new(const char *name)

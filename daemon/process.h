@@ -10,8 +10,8 @@
 int process_open_standard_streams(void);
 
 /*
- * No new privileges, no executable memory but what is mapped now, no core dump and no
- * ptrace of what is in memory: done even when no unit file does it.
+ * No new privileges, no capabilities, no executable memory but what is mapped now, no core dump
+ * and no ptrace of what is in memory: done even when no unit file does it.
  */
 void process_harden(void);
 
@@ -20,5 +20,13 @@ void process_harden(void);
  * Returns how many there are for them.
  */
 uint64_t process_raise_fds(uint64_t wanted);
+
+/*
+ * Bounds the address space (RLIMIT_AS) to what that many sessions can take, so that nothing grows
+ * beyond the policy unnoticed. Sums that overflow bound nothing. The soft limit only, and never less than
+ * an earlier call has set: a policy that is read anew may grant more, and older sessions keep what they
+ * have. Nothing in an instrumented build, as sanitizers take terabytes.
+ */
+void process_bound_addresses(uint32_t sessions, uint64_t arena_max_bytes);
 
 #endif

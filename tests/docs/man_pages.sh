@@ -41,6 +41,11 @@ done
 grep '^\.It Fl' "$docs/jitbrokerd.8" | grep -o 'Fl [-a-zA-Z]*' | sed 's/Fl /-/' | sort >"$work/page"
 same "options of jitbrokerd"
 
+# System calls that are left to the daemon.
+sed -n 's/.*CALL(\([a-z0-9_]*\)).*/\1/p' "$source/daemon/sandbox.c" | grep -vx call | sort -u >"$work/code"
+sed -n 's/^\.Ic \([a-z0-9_]*\).*/\1/p' "$docs/jitbrokerd.8" | sort >"$work/page"
+same "system calls of jitbrokerd"
+
 # Keys with their sections and defaults, in their order.
 sed -n 's/^\(\[.*\]\)$/\1/p; s/^#\[class default\]$/[class NAME]/p; s/^#\([a-z_]*=.*\)$/\1/p' \
     "$source/daemon/jitbrokerd.conf" >"$work/code"

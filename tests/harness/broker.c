@@ -85,7 +85,7 @@ static void run_daemon(const struct broker *broker)
     _exit(127);
 }
 
-void broker_start_as(struct broker *broker, uid_t uid, const char *config)
+void broker_prepare(struct broker *broker, uid_t uid, const char *config)
 {
     const char *program = getenv("JITBROKER_DAEMON");
     const char *ring = getenv("JITBROKER_TEST_RING");
@@ -111,7 +111,11 @@ void broker_start_as(struct broker *broker, uid_t uid, const char *config)
     (void)fclose(file);
     if (are_we_root())
         ck_assert_int_eq(chown(broker->folder, uid, uid), 0);
+}
 
+void broker_start_as(struct broker *broker, uid_t uid, const char *config)
+{
+    broker_prepare(broker, uid, config);
     broker->pid = fork();
     ck_assert_int_ge(broker->pid, 0);
     if (broker->pid == 0)

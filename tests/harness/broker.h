@@ -27,6 +27,8 @@ struct broker {
     char config[128];
 };
 
+/* Its folder, with all that it needs but its process. broker_stop() removes it. */
+void broker_prepare(struct broker *broker, uid_t uid, const char *config);
 /*
  * Starts it and waits until it accepts connections; `config` is the text of its
  * configuration, or NULL. As root it runs as `uid`. Fails the test, saying why, if it can't.

@@ -167,7 +167,7 @@ END_TEST
 /* A control group of the hierarchy by which systemd names units, or "" where none can be made. */
 static void make_unit(char *folder, size_t bytes)
 {
-    static const char *const places[] = {"/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified",
+    static const char *const places[] = {"/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd",
                                          "/sys/fs/cgroup"};
 
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {

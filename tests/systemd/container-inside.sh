@@ -76,6 +76,11 @@ is "its user" "$(stat -c %U "/proc/$pid")" jitbroker
 status_of() { awk -v key="$1:" '$1 == key { print $2 }' "/proc/$pid/status"; }
 is "its capabilities" "$(status_of CapEff) $(status_of CapBnd)" "0000000000000000 0000000000000000"
 is "no new privileges, seccomp filter" "$(status_of NoNewPrivs) $(status_of Seccomp)" "1 2"
+if journalctl -q -u $daemon --no-pager | grep -q 'no filter of system calls'; then fail "it has no filter of its own"
+else ok "it has a filter of its own as well: $(status_of Seccomp_filters) in all"; fi
+is "the unit of another user's process, as it sees it" \
+    "$(nsenter -t "$pid" -m setpriv --reuid=jitbroker --clear-groups cat /proc/1/cgroup 2>&1)" \
+    "$(cat /proc/1/cgroup)"
 if grep -q '^[^ ]* .wx' "/proc/$pid/maps"; then fail "it has memory that is writable and executable"
 else ok "it has no memory that is writable and executable"; fi
 if grep 'memfd:' "/proc/$pid/maps" | grep -q '^[^ ]* ..x'; then fail "it maps a memfd executable"

@@ -6,11 +6,12 @@
 # Works on copies whose ExecStart= is the daemon in the build tree.
 set -eu
 
-# The exposure, times ten, that is promised. The daemon's 0.4 is: it uses AF_UNIX
+# The exposure, times ten, that is promised. The daemon's 0.5 is: it uses AF_UNIX
 # (0.1), has no root directory of its own (0.1), sees peers' uids (PrivateUsers=no,
-# 0.2), and the char-rtc that ProtectClock= itself allows (0.1), rounded. A user's
-# unit has no figure: the reckoning takes it for a service of root's.
-daemon_exposure_max=4
+# 0.2) and processes (ProtectProc=default, 0.2), and the char-rtc that ProtectClock=
+# itself allows (0.1), rounded. A user's unit has no figure: the reckoning takes it for
+# a service of root's.
+daemon_exposure_max=5
 worker_exposure_max=2
 
 source=$(cd "$1" && pwd)
@@ -88,6 +89,23 @@ grep -q '^SystemCallFilter=~.*\bmemfd_create\b' "$scratch/jitworker@.service" ||
 [ "$(grep '^SystemCallFilter=' "$scratch/jitbrokerd.service")" = \
   "$(grep '^SystemCallFilter=' "$scratch/user/jitbrokerd.service")" ] ||
     fail "the two daemons' system call filters differ"
+
+# What the daemon's own filter allows, the unit's does too: it is the unit's first part, and
+# what systemd's groups have. A daemon with a path of its own is not the unit's.
+sed -n 's/.*CALL(\([a-z0-9_]*\)).*/\1/p' "$source/../daemon/sandbox.c" | grep -vx call | sort -u >"$scratch/table"
+sed '/^# Only until it serves/,$d' "$scratch/jitbrokerd.service" | sed -n 's/^SystemCallFilter=//p' |
+    tr ' ' '\n' | sort >"$scratch/first"
+for group in @default $(grep '^@' "$scratch/first"); do
+    systemd-analyze --no-pager syscall-filter "$group" 2>/dev/null | sed -n 's/^ *\([a-z0-9_]*\)$/\1/p'
+done | sort -u >"$scratch/groups"
+[ -s "$scratch/table" ] && [ -s "$scratch/groups" ] || fail "no system calls were found to compare"
+only_of_path='unlink unlinkat'
+missing=$(sort -u "$scratch/first" "$scratch/groups" | comm -23 "$scratch/table" - | tr '\n' ' ')
+[ "$missing" = "$only_of_path " ] ||
+    fail "jitbrokerd.service lacks calls of daemon/sandbox.c: $missing(not $only_of_path)"
+extra=$(grep -v '^@' "$scratch/first" | comm -23 - "$scratch/table" | tr '\n' ' ')
+[ -z "$extra" ] || fail "jitbrokerd.service has calls in its first part that daemon/sandbox.c has not: $extra"
+echo "ok: the daemon's own filter, and the unit's"
 
 # Users and directories come out as meant.
 if command -v systemd-sysusers >/dev/null && command -v systemd-tmpfiles >/dev/null &&
