@@ -41,6 +41,8 @@ void config_init(struct config *config)
         .span_max = 4u << 20,
         .ring = true,
         .rate = 0,
+        .executor_max = 8,
+        .orphans_run = true,
     };
 }
 
@@ -167,6 +169,16 @@ static bool read_yes_no(struct reader *reader, const struct key *key, const char
     return true;
 }
 
+static bool read_orphans(struct reader *reader, const struct key *key, const char *value)
+{
+    bool run = strcmp(value, "run") == 0;
+
+    if (!run && strcmp(value, "end") != 0)
+        return mistake(reader, "%s=%s: it is run or end", key->name, value);
+    *(bool *)(void *)((char *)reader->config + key->offset) = run;
+    return true;
+}
+
 static bool read_uids(struct reader *reader, const struct key *key, const char *value)
 {
     struct config *config = reader->config;
@@ -218,6 +230,8 @@ static const struct key keys[] = {
     KEY_OF("class default", "ring", read_yes_no, ring, 0, 0),
     KEY_OF("class default", "rate", read_count, rate, 0, UINT32_MAX),
     KEY_OF("class default", "huge_pages", read_yes_no, huge_pages, 0, 0),
+    KEY_OF("class default", "executor_max", read_count, executor_max, 0, 100000),
+    KEY_OF("class default", "orphans", read_orphans, orphans_run, 0, 0),
 };
 
 /* ---- The file ------------------------------------------------------------------------- */

@@ -30,12 +30,14 @@ struct config {
     bool write_direct;
     uint64_t arena_bytes; /* what a client gets that names no size */
     uint64_t arena_max_bytes;
-    uint64_t bytes_max;   /* per uid */
-    uint32_t session_max; /* per uid */
-    uint32_t span_max;    /* per session */
-    bool ring;            /* whether sessions get one */
-    uint32_t rate;        /* operations per second and session; 0: as many as it can */
-    bool huge_pages;      /* for arenas of clients that ask for them */
+    uint64_t bytes_max;    /* per uid */
+    uint32_t session_max;  /* per uid */
+    uint32_t span_max;     /* per session */
+    bool ring;             /* whether sessions get one */
+    uint32_t rate;         /* operations per second and session; 0: as many as it can */
+    bool huge_pages;       /* for arenas of clients that ask for them */
+    uint32_t executor_max; /* ends per session; 0: none */
+    bool orphans_run;      /* executors go on when their owner is gone */
 };
 
 void config_init(struct config *config);

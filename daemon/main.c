@@ -125,10 +125,13 @@ static int open_sockets(const struct options *options, struct server *server, st
     return listen_activated(server);
 }
 
-/* A private broker is part of the program that started it: it has one client, and no manager of its own. */
+/* A private broker is part of the program that started it: it has one client, with its
+ * executors, and no manager of its own. */
 static void become_private(struct config *config)
 {
-    config->sessions_max = 1;
+    (void)process_allow_sessions(1);
+    /* Its executors' ends take one descriptor each, for which there is room among those for other things. */
+    config->sessions_max = 1 + config->executor_max;
     (void)unsetenv("NOTIFY_SOCKET");
     (void)unsetenv("WATCHDOG_USEC");
 }
@@ -165,7 +168,8 @@ int main(int argc, char **argv)
     process_harden();
     if (options.fd >= 0)
         become_private(&config);
-    config.sessions_max = process_allow_sessions(config.sessions_max);
+    else
+        config.sessions_max = process_allow_sessions(config.sessions_max);
     if (config.sessions_max == 0)
         return EXIT_FAILURE;
     if (geteuid() == 0 && options.fd < 0)

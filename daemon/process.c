@@ -25,7 +25,10 @@
 #endif
 #endif
 
-/* A session's socket, pidfd, arena, its ring's bell and, in direct mode, the arena's second descriptor. */
+/*
+ * A session's socket, pidfd, arena, its ring's bell and, in direct mode, the arena's second descriptor. An
+ * executor's end, which counts as one, has its socket, and may be the last that the arena is there for.
+ */
 #define FDS_PER_SESSION 5u
 /* Standard streams, listeners, libuv's own, and what is open for a moment. */
 #define FDS_OTHER 64u

@@ -90,7 +90,7 @@ END_TEST
 START_TEST(welcome_comes_out_as_it_went_in)
 {
     struct welcome welcome = {1, 2, U64, WRITE_DIRECT, U64 - 1, 256, 0xF4F4F4F4u, true, U64 - 2, 6,
-                              7, 8, 9,   10,           ""};
+                              7, 8, 9,   10,           true,    ""};
 
     for (size_t length = 0; length <= VERSION_TEXT_MAX_BYTES; length += VERSION_TEXT_MAX_BYTES) {
         memset(welcome.daemon, 'v', length);
@@ -114,6 +114,7 @@ START_TEST(welcome_comes_out_as_it_went_in)
         ck_assert_uint_eq(reply.welcome.write_max_bytes, 8);
         ck_assert_uint_eq(reply.welcome.operations_max, 9);
         ck_assert_uint_eq(reply.welcome.ring_bytes, 10);
+        ck_assert_int_eq(reply.welcome.executor, true);
         ck_assert_str_eq(reply.welcome.daemon, welcome.daemon);
     }
 }
