@@ -68,8 +68,10 @@ static int write_by_socket(struct jitc_client *client, uint64_t span, size_t at,
     size_t received = 0;
     uint64_t first_id = 0;
     int first = JITC_OK;
-    int status = call_begin(client);
+    int status = client_check_owner(client);
 
+    if (status == JITC_OK)
+        status = call_begin(client);
     if (status != JITC_OK)
         return status;
     while (received < chunks) {
