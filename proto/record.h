@@ -39,7 +39,9 @@ int record_recv(int socket, bool wait, void *buffer, size_t buffer_bytes, unsign
 /* True if the peer has not read all that it was sent: it may have descriptors of ours in flight. */
 bool record_is_unread(int socket);
 
-/* Drops what the peer has sent, with its descriptors: its own socket, which would else never be closed, say.
+/*
+ * Drops what the peer has sent, with its descriptors: its own socket, say, which would else never be closed.
+ * For a socket by which nothing is received any more.
  */
 void record_drop(int socket);
 
