@@ -24,6 +24,8 @@ _Static_assert(RESULT_MAX_BYTES < RECORD_MAX_BYTES / OPERATIONS_MAX, "a full rep
 #define RATE_BURST_NS UINT64_C(100000000)
 #define NS_PER_S UINT64_C(1000000000)
 #define NS_PER_MS UINT64_C(1000000)
+/* Bytes that are paced at once: as many nanoseconds at a byte a second fit 64 bits. */
+#define PACED_MAX_BYTES (UINT64_C(1) << 34)
 /* How often it is looked whether an ended client has read its answers. */
 #define LINGER_MS 1000
 /* Refusals of one session that the log tells one by one. */
@@ -95,6 +97,17 @@ static void log_end(const struct connection *connection, const char *reason)
                heap_used_bytes(&session->heap), session->arena.grown_bytes);
 }
 
+/* Lets go of what it holds as a peer of a user. */
+static void disown(struct connection *connection)
+{
+    charge_deinit(&connection->queued);
+    charge_deinit(&connection->fds);
+    charge_deinit(&connection->charge);
+    connection->account = account_unref(&connection->server->quota, connection->account);
+    connection->policy = policy_unref(connection->policy);
+    peer_deinit(&connection->peer);
+}
+
 static void connection_close(struct connection *connection)
 {
     struct server *server = connection->server;
@@ -108,9 +121,7 @@ static void connection_close(struct connection *connection)
     if (connection->next != NULL)
         connection->next->prev = connection->prev;
     server->connections_count--;
-    charge_deinit(&connection->charge);
-    connection->account = account_unref(&server->quota, connection->account);
-    peer_deinit(&connection->peer);
+    disown(connection);
     uv_close((uv_handle_t *)&connection->poll, on_closed);
     uv_close((uv_handle_t *)&connection->timer, on_closed);
     server_connection_ended(server);
@@ -130,7 +141,7 @@ static void leave_session(struct connection *connection, enum status status)
 
     if (session == NULL)
         return;
-    if (!connection->is_executor && !connection->server->config->orphans_run && status != STATUS_STOPPING)
+    if (!connection->is_executor && !connection->class->orphans_run && status != STATUS_STOPPING)
         executor_end_all(connection);
     /* A charge that ends must leave no memory behind; where only the daemon ends, mapped code runs on. */
     if (session->refs == 1 && status != STATUS_STOPPING)
@@ -157,6 +168,7 @@ void connection_end(struct connection *connection, enum status status, const cha
     connection->pending = NULL;
     free(connection->unfinished);
     connection->unfinished = NULL;
+    (void)charge_set(&connection->queued, 0, 0);
     if (plane_is_there(&connection->plane))
         plane_end(&connection->plane, status != STATUS_STOPPING, on_plane_closed);
     if (!connection->has_hello || !unread || status == STATUS_STOPPING) {
@@ -192,10 +204,12 @@ static void on_throttle_over(uv_timer_t *timer)
 /* Reads on, at once or when the client's rate permits it. */
 static void resume(struct connection *connection)
 {
-    uint64_t now = uv_hrtime();
+    uint64_t due_ns =
+        connection->due_ns > connection->due_bytes_ns ? connection->due_ns : connection->due_bytes_ns;
+    uint64_t now = due_ns == 0 ? 0 : uv_hrtime();
 
-    if (connection->due_ns > now + RATE_BURST_NS) {
-        uint64_t wait_ns = connection->due_ns - now - RATE_BURST_NS;
+    if (due_ns > now + RATE_BURST_NS) {
+        uint64_t wait_ns = due_ns - now - RATE_BURST_NS;
 
         wait_for(connection, UV_DISCONNECT);
         plane_pause(&connection->plane);
@@ -206,25 +220,44 @@ static void resume(struct connection *connection)
     plane_resume(&connection->plane);
 }
 
+static void put_due(uint64_t *due_ns, uint64_t now, uint64_t amount, uint64_t rate)
+{
+    if (rate == 0)
+        return;
+    if (*due_ns < now)
+        *due_ns = now;
+    *due_ns += amount * NS_PER_S / rate;
+}
+
 /* Charges the client's rate for what it had done. */
 static void pace(struct connection *connection, size_t operations)
 {
-    uint32_t rate = connection->server->config->rate;
+    const struct class *class = connection->class;
+    uint64_t moved_bytes;
+    uint64_t bytes;
     uint64_t now;
 
     connection->operations += operations;
-    if (rate == 0)
+    if (class->rate == 0 && class->rate_bytes == 0)
         return;
     now = uv_hrtime();
-    if (connection->due_ns < now)
-        connection->due_ns = now;
-    connection->due_ns += (operations == 0 ? 1 : operations) * NS_PER_S / rate;
+    moved_bytes = connection->session->arena.moved_bytes;
+    bytes = connection->is_executor ? 0 : moved_bytes - connection->paced_bytes; /* its owner moved them */
+    connection->paced_bytes = moved_bytes;
+    put_due(&connection->due_ns, now, operations == 0 ? 1 : operations, class->rate);
+    put_due(&connection->due_bytes_ns, now, bytes < PACED_MAX_BYTES ? bytes : PACED_MAX_BYTES,
+            class->rate_bytes);
+}
+
+static bool is_paced(const struct connection *connection)
+{
+    return connection->due_ns != 0 || connection->due_bytes_ns != 0;
 }
 
 void connection_pace(struct connection *connection, size_t operations)
 {
     pace(connection, operations);
-    if (connection->due_ns != 0)
+    if (is_paced(connection))
         resume(connection);
 }
 
@@ -236,12 +269,17 @@ static void end_by_errno(struct connection *connection, int error)
         connection_end(connection, STATUS_NO_MEMORY, strerror(-error)); /* ours, not the client's doing */
 }
 
+static void on_reply_timeout(uv_timer_t *timer)
+{
+    connection_end(timer->data, STATUS_OK, "it does not read its answers");
+}
+
 static void send_reply(struct connection *connection, const struct buffer *out)
 {
     int error = record_send(connection->fd, false, out->bytes, out->used, NULL, 0);
 
     if (error == 0) {
-        if (connection->due_ns != 0)
+        if (is_paced(connection))
             resume(connection);
         return;
     }
@@ -249,15 +287,17 @@ static void send_reply(struct connection *connection, const struct buffer *out)
         end_by_errno(connection, error);
         return;
     }
-    connection->pending = malloc(out->used);
+    if (charge_set(&connection->queued, out->used, UINT64_MAX))
+        connection->pending = malloc(out->used);
     if (connection->pending == NULL) {
-        connection_end(connection, STATUS_NO_MEMORY, "the daemon has no memory for a reply that waits");
+        connection_end(connection, STATUS_NO_MEMORY, "the daemon has no room for a reply that waits");
         return;
     }
     memcpy(connection->pending, out->bytes, out->used);
     connection->pending_bytes = out->used;
     plane_pause(&connection->plane);
     wait_for(connection, UV_WRITABLE);
+    (void)uv_timer_start(&connection->timer, on_reply_timeout, connection->policy->reply_timeout_ms, 0);
 }
 
 static void send_pending(struct connection *connection)
@@ -272,6 +312,8 @@ static void send_pending(struct connection *connection)
     }
     free(connection->pending);
     connection->pending = NULL;
+    (void)charge_set(&connection->queued, 0, 0);
+    (void)uv_timer_stop(&connection->timer);
     resume(connection);
 }
 
@@ -309,7 +351,7 @@ static void grant_ring(struct connection *connection, const struct hello *hello,
 {
     int error;
 
-    if ((hello->features & FEATURE_RING) == 0 || !connection->server->config->ring)
+    if ((hello->features & FEATURE_RING) == 0 || !connection->class->ring)
         return;
     error = plane_init(&connection->plane, connection);
     if (error != 0) {
@@ -353,19 +395,21 @@ static enum status begin_session(struct connection *connection, struct hello *he
 
     if (hello_validate(hello, error) != STATUS_OK)
         return error->status;
-    connection->session = session_new(server->sessions_started + 1, server->config, &connection->peer,
+    connection->session = session_new(server->sessions_started + 1, connection->class, &connection->peer,
                                       connection->account, hello, welcome, error);
     if (connection->session == NULL)
         return error->status;
     server->sessions_started++;
     (void)uv_timer_stop(&connection->timer);
     grant_ring(connection, hello, welcome);
-    log_client(
-        LOG_INFO,
-        "session %" PRIu64 " started: uid=%u pid=%d write=%s arena=%" PRIu64 " granularity=%" PRIu32 "%s%s",
-        welcome->session, (unsigned)connection->peer.uid, (int)connection->peer.pid,
-        welcome->write_mode == WRITE_DIRECT ? "direct" : "through", welcome->arena_bytes,
-        welcome->granularity, welcome->sealed ? " sealed" : "", welcome->ring_bytes != 0 ? " ring" : "");
+    log_client(LOG_INFO,
+               "session %" PRIu64 " started: uid=%u pid=%d%s%s class=%s write=%s arena=%" PRIu64
+               " granularity=%" PRIu32 "%s%s",
+               welcome->session, (unsigned)connection->peer.uid, (int)connection->peer.pid,
+               connection->peer.unit[0] != '\0' ? " unit=" : "", connection->peer.unit,
+               connection->class->name, welcome->write_mode == WRITE_DIRECT ? "direct" : "through",
+               welcome->arena_bytes, welcome->granularity, welcome->sealed ? " sealed" : "",
+               welcome->ring_bytes != 0 ? " ring" : "");
     return STATUS_OK;
 }
 
@@ -456,10 +500,13 @@ static void on_next_slice(uv_timer_t *timer);
 /* Puts the rest of the request off until the others had their turn. */
 static void put_off(struct connection *connection, size_t record_bytes, size_t next, const struct buffer *out)
 {
-    struct unfinished *unfinished = malloc(sizeof *unfinished + record_bytes + out->used);
+    size_t bytes = sizeof(struct unfinished) + record_bytes + out->used;
+    struct unfinished *unfinished = NULL;
 
+    if (charge_set(&connection->queued, bytes, UINT64_MAX))
+        unfinished = malloc(bytes);
     if (unfinished == NULL) {
-        connection_end(connection, STATUS_NO_MEMORY, "the daemon has no memory for a request of many parts");
+        connection_end(connection, STATUS_NO_MEMORY, "the daemon has no room for a request of many parts");
         return;
     }
     unfinished->record_bytes = record_bytes;
@@ -524,6 +571,7 @@ static void on_next_slice(uv_timer_t *timer)
     memcpy(server->out, unfinished->bytes + record_bytes, unfinished->reply_bytes);
     free(unfinished);
     connection->unfinished = NULL;
+    (void)charge_set(&connection->queued, 0, 0);
     good = decode(server, record_bytes, &record);
     assert(good); /* as it was before */
     (void)good;
@@ -623,23 +671,55 @@ static void on_hello_timeout(uv_timer_t *timer)
     connection_end(timer->data, STATUS_HELLO_TIMEOUT, "no Hello in time");
 }
 
+/* Says which of two bounds the user has met. */
+static enum status refuse_session(const struct connection *connection, struct result *refusal)
+{
+    const struct pool *pools = connection->server->quota.pools;
+    unsigned uid = (unsigned)connection->peer.uid;
+
+    if (connection->charge.amount != 0)
+        return result_refuse(refusal, STATUS_QUOTA_SESSIONS, "",
+                             "uid %u would hold more than its share of the daemon's %" PRIu64
+                             " descriptors: raise its LimitNOFILE=",
+                             uid, pools[QUOTA_FDS].total);
+    if (!charge_exceeds_share(&connection->charge, 1, connection->class->session_max))
+        return result_refuse(refusal, STATUS_QUOTA_SESSIONS, "", "uid %u holds its %" PRIu32 " sessions", uid,
+                             connection->class->session_max);
+    if (pools[QUOTA_SESSIONS].held >= pools[QUOTA_SESSIONS].total)
+        return result_refuse(refusal, STATUS_QUOTA_SESSIONS, "", "the daemon serves its %" PRIu64 " sessions",
+                             pools[QUOTA_SESSIONS].total);
+    return result_refuse(refusal, STATUS_QUOTA_SESSIONS, "",
+                         "uid %u would hold more than its share of the daemon's %" PRIu64 " sessions", uid,
+                         pools[QUOTA_SESSIONS].total);
+}
+
 enum status connection_charge(struct connection *connection, struct result *refusal)
 {
-    struct server *server = connection->server;
-    const struct config *config = server->config;
-    uid_t uid = connection->peer.uid;
-
-    if (server->connections_count >= config->sessions_max)
-        return result_refuse(refusal, STATUS_QUOTA_SESSIONS, "", "the daemon serves its %" PRIu32 " sessions",
-                             config->sessions_max);
-    connection->account = quota_account(&server->quota, uid);
+    connection->account = quota_account(&connection->server->quota, connection->peer.uid);
     if (connection->account == NULL)
         return result_refuse(refusal, STATUS_NO_MEMORY, "", "the daemon has no memory for a session");
     charge_init(&connection->charge, connection->account, QUOTA_SESSIONS);
-    if (!charge_set(&connection->charge, 1, config->session_max))
-        return result_refuse(refusal, STATUS_QUOTA_SESSIONS, "", "uid %u holds its %" PRIu32 " sessions",
-                             (unsigned)uid, config->session_max);
+    charge_init(&connection->fds, connection->account, QUOTA_FDS);
+    charge_init(&connection->queued, connection->account, QUOTA_QUEUED);
+    if (!charge_set(&connection->charge, 1, connection->class->session_max) ||
+        !charge_set(&connection->fds, connection->is_executor ? EXECUTOR_FDS : CONNECTION_FDS, UINT64_MAX))
+        return refuse_session(connection, refusal);
     return STATUS_OK;
+}
+
+/* STATUS_OK if the policy serves this peer; then that is charged to it. */
+static enum status admit(struct connection *connection, struct result *refusal)
+{
+    connection->policy = policy_ref(connection->server->policy);
+    connection->class = policy_match(connection->policy, &connection->peer);
+    if (connection->class == NULL)
+        return result_refuse(refusal, STATUS_REFUSED, "", "uid %u%s%s is in no class of the policy",
+                             (unsigned)connection->peer.uid, connection->peer.unit[0] != '\0' ? " in " : "",
+                             connection->peer.unit);
+    if (!connection->class->write_through)
+        return result_refuse(refusal, STATUS_REFUSED, "", "the policy's class %s gets no code memory",
+                             connection->class->name);
+    return connection_charge(connection, refusal);
 }
 
 int connection_start(struct connection *connection)
@@ -660,26 +740,15 @@ int connection_start(struct connection *connection)
     server->connections_count++;
     wait_for(connection, UV_READABLE);
     if (!connection->is_executor)
-        (void)uv_timer_start(&connection->timer, on_hello_timeout, server->config->hello_timeout_ms, 0);
+        (void)uv_timer_start(&connection->timer, on_hello_timeout, connection->policy->hello_timeout_ms, 0);
     return 0;
 }
 
 struct connection *connection_discard(struct connection *connection)
 {
-    charge_deinit(&connection->charge);
-    (void)account_unref(&connection->server->quota, connection->account);
-    peer_deinit(&connection->peer);
+    disown(connection);
     free(connection);
     return NULL;
-}
-
-/* STATUS_OK if the policy serves this peer; then it is charged. */
-static enum status admit(struct connection *connection, struct result *refusal)
-{
-    if (!config_serves(connection->server->config, connection->peer.uid))
-        return result_refuse(refusal, STATUS_REFUSED, "", "the policy does not serve uid %u",
-                             (unsigned)connection->peer.uid);
-    return connection_charge(connection, refusal);
 }
 
 void connection_accept(struct server *server, int fd)
@@ -696,7 +765,7 @@ void connection_accept(struct server *server, int fd)
     connection->server = server;
     connection->fd = fd;
     connection->peer.pidfd = -1;
-    error = peer_init(&connection->peer, fd);
+    error = peer_init(&connection->peer, fd, server->policy->facts);
     if (error != 0) {
         (void)result_refuse(&refusal, STATUS_REFUSED, "", "nobody knows who the peer is: %s",
                             strerror(-error));

@@ -14,14 +14,14 @@
 
 static enum status check_policy(const struct connection *owner, struct result *refusal)
 {
-    const struct config *config = owner->server->config;
+    const struct class *class = owner->class;
 
-    if (config->executor_max == 0)
+    if (class->executor_max == 0)
         return result_refuse(refusal, STATUS_REFUSED, "open_executor",
-                             "the policy grants no executors to uid %u", (unsigned)owner->peer.uid);
-    if (owner->session->refs - 1 >= config->executor_max)
+                             "the policy's class %s gets no executors", class->name);
+    if (owner->session->refs - 1 >= class->executor_max)
         return result_refuse(refusal, STATUS_QUOTA_SESSIONS, "open_executor",
-                             "the session has its %" PRIu32 " executors", config->executor_max);
+                             "the session has its %" PRIu32 " executors", class->executor_max);
     return STATUS_OK;
 }
 
@@ -53,6 +53,8 @@ static enum status make_end(const struct connection *owner, int *fd, struct resu
         return result_refuse(refusal, STATUS_NO_MEMORY, "", "the daemon has no memory for an executor");
     executor->server = owner->server;
     executor->is_executor = true;
+    executor->policy = policy_ref(owner->policy);
+    executor->class = owner->class;
     executor->peer = (struct peer){.uid = owner->peer.uid, .pid = owner->peer.pid, .pidfd = -1};
     if (connection_charge(executor, refusal) != STATUS_OK) {
         (void)connection_discard(executor);

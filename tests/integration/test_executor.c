@@ -44,7 +44,12 @@ static void start_none(void)
 
 static void start_small(void)
 {
-    broker_start(&broker, "[daemon]\nsessions_max=6\n[class default]\nsession_max=5\nexecutor_max=3\n");
+    broker_start(&broker, "[class default]\nsession_max=5\nexecutor_max=3\n");
+}
+
+static void start_crowded(void)
+{
+    broker_start(&broker, "[daemon]\nsessions_max=12\n");
 }
 
 static void start_direct(void)
@@ -730,7 +735,7 @@ START_TEST(a_policy_without_executors_says_so)
 
     become(WORKER_UID);
     owner = broker_connect(&broker, NULL);
-    assert_status(JITC_E_REFUSED, "the policy grants no executors", jitc_open_executor(owner, &fd));
+    assert_status(JITC_E_REFUSED, "class default gets no executors", jitc_open_executor(owner, &fd));
     ck_assert_int_eq(fd, -7);
     ck_assert_uint_eq(code_call(make_code(owner, 3).rx), 3);
     (void)jitc_close(owner);
@@ -795,45 +800,26 @@ START_TEST(an_end_counts_as_a_session_of_its_owners_user)
 }
 END_TEST
 
-static void own_two_and_wait(jitc_client *executor, int channel)
+START_TEST(the_users_share_holds_for_ends_too)
 {
-    const jitc_options options = broker_options(&broker);
-    jitc_client *first;
-
-    (void)jitc_close(executor);
-    assert_status(JITC_OK, "", jitc_connect(&first, &options));
-    say(channel, 1);
-    (void)hear(channel);
-    (void)jitc_close(first);
-}
-
-START_TEST(the_daemons_limit_holds_for_ends_too)
-{
-    struct other other = start_other(own_two_and_wait);
-    jitc_client *owner;
-    jitc_client *second;
-    int fds[3];
+    jitc_client *owners[2];
+    int fds[4];
     int fd;
 
-    if (!are_we_root()) {
-        (void)kill(other.pid, SIGKILL);
-        skip("only root can be two users");
-    }
-    /* Of 6 in all another user has one. */
+    /* Of 12 in all a user that is alone gets half. */
     become(WORKER_UID);
-    owner = broker_connect(&broker, NULL);
-    pass(&other, open_end(owner));
-    ck_assert_uint_eq(hear_other(&other), 1);
-    second = broker_connect(&broker, NULL);
-    for (int i = 0; i < 3; i++)
-        fds[i] = i == 0 ? open_at_last(owner) : open_end(owner);
-    assert_status(JITC_E_QUOTA_SESSIONS, "serves its 6 sessions", jitc_open_executor(second, &fd));
-    say(other.channel, 1);
-    wait_for(&other);
-    for (int i = 0; i < 3; i++)
+    owners[0] = broker_connect(&broker, NULL);
+    owners[1] = broker_connect(&broker, NULL);
+    for (int i = 0; i < 4; i++)
+        fds[i] = i == 0 ? open_at_last(owners[i % 2]) : open_end(owners[i % 2]);
+    assert_status(JITC_E_QUOTA_SESSIONS, "share of the daemon's 12 sessions",
+                  jitc_open_executor(owners[0], &fd));
+    (void)close(fds[1]);
+    fds[1] = open_at_last(owners[0]);
+    for (int i = 0; i < 4; i++)
         (void)close(fds[i]);
-    (void)jitc_close(second);
-    (void)jitc_close(owner);
+    (void)jitc_close(owners[0]);
+    (void)jitc_close(owners[1]);
 }
 END_TEST
 
@@ -1222,8 +1208,8 @@ int main(void)
     ADD_CASE(suite, "direct", start_direct, of_a_direct_session_it_gets_no_writable_descriptor);
     ADD_CASE(suite, "huge", start_huge, huge_pages_of_its_owner_show_in_its_mapping);
     ADD_CASE(suite, "none", start_none, a_policy_without_executors_says_so);
-    ADD_CASE(suite, "small", start_small, an_end_counts_as_a_session_of_its_owners_user,
-             the_daemons_limit_holds_for_ends_too);
+    ADD_CASE(suite, "small", start_small, an_end_counts_as_a_session_of_its_owners_user);
+    ADD_CASE(suite, "crowded", start_crowded, the_users_share_holds_for_ends_too);
     ADD_CASE(suite, "few bytes", start_few_bytes, memory_that_orphans_keep_stays_charged);
     ADD_CASE(suite, "ending", start_ending, where_the_policy_says_so_they_end_with_their_owner,
              an_end_of_an_ended_session_is_told_why);
