@@ -28,13 +28,13 @@ static struct victim victim;
 
 static void start(void)
 {
-    broker_start(&broker, "[class default]\nsession_max=64\n");
+    broker_start(&broker, "[daemon]\nreply_timeout_ms=100\n[class default]\nsession_max=64\n");
     victim_start(&victim, &broker, OTHER_WORKER_UID);
 }
 
 static void start_ending(void)
 {
-    broker_start(&broker, "[class default]\nsession_max=64\norphans=end\n");
+    broker_start(&broker, "[daemon]\nreply_timeout_ms=100\n[class default]\nsession_max=64\norphans=end\n");
     victim_start(&victim, &broker, OTHER_WORKER_UID);
 }
 
@@ -341,6 +341,19 @@ static void send_hello(int socket)
     (void)record_send(socket, false, out.bytes, out.used, NULL, 0);
 }
 
+/* A record that is small, and its answer large. */
+static void send_batch(int socket)
+{
+    const struct request statistics = {.operation = OPERATION_STATISTICS};
+    uint8_t bytes[4096];
+    struct buffer out = {.bytes = bytes, .capacity = sizeof bytes};
+
+    ck_assert(codec_put_request(&out, 1));
+    for (unsigned i = 0; i < OPERATIONS_MAX; i++)
+        ck_assert(codec_put_operation(&out, &statistics));
+    (void)record_send(socket, false, out.bytes, out.used, NULL, 0);
+}
+
 static int own(struct wire **wire)
 {
     struct buffer out;
@@ -397,6 +410,12 @@ static void nest(int way)
         (void)record_send(other, false, "\xFF", 1, NULL, 0);
         send_fd(end, other);
         send_fd(other, end);
+        break;
+    case 5: /* where the daemon waits for it to read, and so reads no more itself */
+        send_hello(end);
+        for (int i = 0; i < 64; i++)
+            send_batch(end);
+        send_fd(end, end);
         break;
     default: /* in a socketpair that holds itself: the kernel's to collect */
         ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
@@ -551,7 +570,7 @@ static void add_case(Suite *suite, const char *name, void (*set_up)(void), bool 
 
     tcase_add_unchecked_fixture(tcase, set_up, stop);
     tcase_set_timeout(tcase, 0);
-    tcase_add_loop_test(tcase, sockets_within_sockets_hold_nothing_when_their_sender_is_gone, 0, 6);
+    tcase_add_loop_test(tcase, sockets_within_sockets_hold_nothing_when_their_sender_is_gone, 0, 7);
     tcase_add_test(tcase, hundreds_in_flight_meet_the_quota_and_die_with_their_holder);
     if (!ending) {
         tcase_add_loop_test(tcase, no_way_leads_from_its_descriptor_to_writing, 0, ATTACKER_COUNT);
