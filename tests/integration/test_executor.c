@@ -25,6 +25,13 @@
 
 enum { EXECUTORS = 8 };
 
+/* LeakSanitizer looks for leaks with ptrace, which the lockdown denies, and takes that ill. */
+__attribute__((visibility("default"))) int __lsan_is_turned_off(void);
+int __lsan_is_turned_off(void)
+{
+    return 1;
+}
+
 static struct broker broker;
 
 static void start_default(void)
