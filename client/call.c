@@ -178,7 +178,7 @@ int call_receive(struct jitc_client *client, uint64_t id, struct reply_record *r
     if (flaw == RECORD_E_END)
         return lose_to_daemon(client, NULL, "it closed the connection");
     if (flaw == RECORD_E_NO_FDS)
-        return failure_set(JITC_E_SYSTEM, "no descriptors are free here for the arena");
+        return failure_set(JITC_E_SYSTEM, "no descriptors are free here for what it sent");
     if (flaw != RECORD_WHOLE)
         return call_lose(client, "is too large, or came with descriptors");
     if (!codec_decode_reply(&client->pool, receive_buffer(client), record->bytes, reply))
@@ -210,8 +210,10 @@ static int run_by_socket(struct jitc_client *client, const struct request *reque
     struct reply_record reply = {.results_count = 0};
     struct buffer out;
     uint64_t id = 0;
-    int status = call_begin(client);
+    int status = operation_only_reads(request->operation) ? JITC_OK : client_check_owner(client);
 
+    if (status == JITC_OK)
+        status = call_begin(client);
     if (status != JITC_OK)
         return status;
     out = call_buffer(client);

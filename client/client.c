@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/membarrier.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -17,6 +18,8 @@
 #include "client/fork_guard.h"
 
 #define TIMEOUT_DEFAULT_MS 10000u
+/* What every caller's struct has; the rest was added behind it. */
+#define INFO_0_1_0_BYTES offsetof(jitc_info, is_executor)
 
 const char *jitc_version(void)
 {
@@ -77,6 +80,16 @@ int client_check(const struct jitc_client *client)
     return JITC_OK;
 }
 
+int client_check_owner(const struct jitc_client *client)
+{
+    int status = client_check(client);
+
+    if (status == JITC_OK && client->welcome.executor)
+        status = failure_set(JITC_E_REFUSED, "this client is an executor, which only runs and queries; "
+                                             "its owner has to do it");
+    return status;
+}
+
 int client_unlock_lost(struct jitc_client *client)
 {
     int status = call_lost(client);
@@ -106,7 +119,7 @@ static int set_up_socket(int fd, uint32_t timeout_ms)
 }
 
 /* Trusting the daemon is one thing, following a wrong program's numbers another. */
-static int check_welcome(const struct reply_record *reply, const struct record *record)
+static int check_welcome(const struct reply_record *reply, const struct record *record, bool is_executor)
 {
     const struct welcome *welcome = &reply->welcome;
     unsigned fds = (welcome->write_mode == WRITE_DIRECT ? 2u : 1u) + (welcome->ring_bytes != 0 ? 2u : 0u);
@@ -122,11 +135,14 @@ static int check_welcome(const struct reply_record *reply, const struct record *
         (welcome->granularity & (welcome->granularity - 1)) != 0 || record->fds_count != fds ||
         (welcome->ring_bytes != 0 && welcome->ring_bytes != RING_BYTES))
         return failure_set(JITC_E_BAD_REPLY, "the broker's Welcome makes no sense");
+    if (welcome->executor && !is_executor)
+        return failure_set(JITC_E_INVALID, "the socket is an executor's: use jitc_attach()");
+    if (!welcome->executor && is_executor)
+        return failure_set(JITC_E_INVALID, "the socket is no executor's: see jitc_open_executor()");
     return JITC_OK;
 }
 
-/* A program that closed its standard streams would print into what got their number. */
-static int move_off_standard_streams(int *fd)
+int client_move_off_standard_streams(int *fd)
 {
     int moved;
 
@@ -166,13 +182,22 @@ static int set_up_ring(struct jitc_client *client, const struct welcome *welcome
                        (welcome->features & FEATURE_IMMEDIATE_RELEASE) != 0);
 }
 
-static int handshake(struct jitc_client *client, const jitc_options *options)
+static uint64_t wishes(const jitc_options *options, bool is_executor)
+{
+    /* That it shows in our mapping, where the arena has them. */
+    if (is_executor)
+        return FEATURE_LARGE_PAGES;
+    return ((options->flags & JITC_IMMEDIATE_RELEASE) != 0 ? FEATURE_IMMEDIATE_RELEASE : 0) |
+           ((options->flags & JITC_LARGE_PAGES) != 0 ? FEATURE_LARGE_PAGES : 0) | FEATURE_RING |
+           FEATURE_EXECUTORS;
+}
+
+static int handshake(struct jitc_client *client, const jitc_options *options, bool is_executor)
 {
     const struct hello hello = {
         .version_min = PROTOCOL_VERSION,
         .version_max = PROTOCOL_VERSION,
-        .features = ((options->flags & JITC_IMMEDIATE_RELEASE) != 0 ? FEATURE_IMMEDIATE_RELEASE : 0) |
-                    ((options->flags & JITC_LARGE_PAGES) != 0 ? FEATURE_LARGE_PAGES : 0) | FEATURE_RING,
+        .features = wishes(options, is_executor),
         .write_mode = (uint32_t)options->write_mode,
         .arena_bytes = options->arena_bytes,
         .granularity = options->granularity,
@@ -190,9 +215,9 @@ static int handshake(struct jitc_client *client, const jitc_options *options)
         status = call_receive(client, id, &reply, RECORD_FDS_MAX, &record);
     if (status != JITC_OK)
         return status;
-    status = check_welcome(&reply, &record);
+    status = check_welcome(&reply, &record, is_executor);
     for (unsigned i = 0; status == JITC_OK && i < record.fds_count; i++)
-        status = move_off_standard_streams(&record.fds[i]);
+        status = client_move_off_standard_streams(&record.fds[i]);
     if (status == JITC_OK)
         status = map_arena(client, options, &reply.welcome, record.fds);
     if (status == JITC_OK && reply.welcome.ring_bytes != 0)
@@ -226,13 +251,13 @@ static struct jitc_client *client_allocate(void)
     return client;
 }
 
-int client_new(struct jitc_client **result, int socket, const jitc_options *options)
+int client_new(struct jitc_client **result, int socket, const jitc_options *options, bool is_executor)
 {
     struct jitc_client *client;
     int status = set_up_socket(socket, options->timeout_ms);
 
     if (status == JITC_OK)
-        status = move_off_standard_streams(&socket);
+        status = client_move_off_standard_streams(&socket);
     if (status != JITC_OK) {
         if (socket >= 0)
             (void)close(socket);
@@ -248,7 +273,7 @@ int client_new(struct jitc_client **result, int socket, const jitc_options *opti
     client->timeout_ms = options->timeout_ms;
     client->has_barrier =
         syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0) == 0;
-    status = handshake(client, options);
+    status = handshake(client, options, is_executor);
     if (status != JITC_OK) {
         (void)jitc_close(client);
         return status;
@@ -263,7 +288,7 @@ int jitc_adopt(jitc_client **client, int fd, const jitc_options *options)
     int status = client_options(options, &all);
 
     if (status == JITC_OK)
-        return client_new(client, fd, &all);
+        return client_new(client, fd, &all, false);
     if (fd >= 0)
         (void)close(fd);
     return status;
@@ -298,7 +323,7 @@ int jitc_describe(jitc_client *client, jitc_info *info)
     int status = client_check(client);
 
     if (status == JITC_OK)
-        status = client_check_struct("jitc_info", info->struct_size, sizeof all);
+        status = client_check_struct("jitc_info", info->struct_size, INFO_0_1_0_BYTES);
     if (status != JITC_OK)
         return status;
     welcome = &client->welcome;
@@ -315,8 +340,9 @@ int jitc_describe(jitc_client *client, jitc_info *info)
         .is_sealed = welcome->sealed,
         .has_large_pages = (welcome->features & FEATURE_LARGE_PAGES) != 0,
         .session = welcome->session,
+        .is_executor = welcome->executor,
     };
     memcpy(all.broker, welcome->daemon, sizeof all.broker);
-    memcpy(info, &all, sizeof all);
+    memcpy(info, &all, all.struct_size < sizeof all ? all.struct_size : sizeof all);
     return JITC_OK;
 }

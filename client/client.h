@@ -42,13 +42,18 @@ int client_options(const jitc_options *options, jitc_options *all);
 int client_check_struct(const char *name, size_t struct_size, size_t needed);
 
 /*
- * Says Hello on a connected socket, which it takes over, and maps the arena. *client
- * is set on success only. JITC_OK, or a status with its detail set.
+ * Says Hello on a connected socket, which it takes over, and maps the arena, as an owner or as an
+ * executor. *client is set on success only. JITC_OK, or a status with its detail set.
  */
-int client_new(struct jitc_client **client, int socket, const jitc_options *options);
+int client_new(struct jitc_client **client, int socket, const jitc_options *options, bool is_executor);
+
+/* A program that closed its standard streams would print into what got their number. */
+int client_move_off_standard_streams(int *fd);
 
 /* JITC_OK if this process may use the client at all, else the status with its detail set. */
 int client_check(const struct jitc_client *client);
+/* The same for what executors may not do. */
+int client_check_owner(const struct jitc_client *client);
 /* Lets the lock go, and returns the status of a client that is lost, with its detail set. */
 int client_unlock_lost(struct jitc_client *client);
 

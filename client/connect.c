@@ -110,5 +110,5 @@ int jitc_connect(jitc_client **client, const jitc_options *options)
     }
     if (fd < 0)
         return connect_failed(path != NULL ? path : SYSTEM_SOCKET, fd);
-    return client_new(client, fd, &all);
+    return client_new(client, fd, &all, false);
 }

@@ -111,7 +111,10 @@ JITC_API const char *jitc_version(void);
 
 /* ---- Clients ------------------------------------------------------------ */
 
-/* An owner connection to a broker, its arena and what lives in it. Opaque. */
+/*
+ * A connection to a broker, its arena and what lives in it: its owner's, or an executor's (jitc_attach()).
+ * Opaque.
+ */
 typedef struct jitc_client jitc_client;
 
 enum jitc_write_mode {
@@ -193,10 +196,41 @@ typedef struct jitc_info {
     int has_large_pages;
     uint64_t session; /* the daemon's number for it, as in its log */
     char broker[64];  /* the daemon's version */
+    int is_executor;  /* it came by jitc_attach() */
 } jitc_info;
 
-/* What was granted. Set info->struct_size first: INVALID if it is less than sizeof was in 0.1.0. */
+/* What was granted. Set info->struct_size first: INVALID if it is less than sizeof was in 0.1.0. What lies
+ * beyond it is not written. */
 JITC_API int jitc_describe(jitc_client *client, jitc_info *info);
+
+/* ---- Executors: who runs the code, and may not change it ------------------- */
+
+/*
+ * Opens an end of this client's session for an executor: a socket in *fd, close-on-exec, which is the
+ * caller's to pass on (SCM_RIGHTS, or over an execve) and to close. Who holds it can map the arena
+ * read+execute and ask where spans are; it can't allocate, write, or do anything else. It need not be of this
+ * user. Each end counts as one session of this user's until every copy of its socket is closed. Errors:
+ * REFUSED (the policy grants no executors, or this client is one), QUOTA_SESSIONS (this session has as many
+ * as it may, or the user or the daemon as many sessions), UNKNOWN_FIELD (a daemon of 0.1.0).
+ */
+JITC_API int jitc_open_executor(jitc_client *client, int *fd);
+
+/*
+ * Attaches to the session whose end `fd` is: maps its arena, once, somewhere in this process. Takes `fd`
+ * over, also on failure. On success *client is the caller's, to be closed with jitc_close(), which ends this
+ * end and not the session. Spans that the owner makes later are there without another call; so it may be
+ * followed by jitc_lockdown(). Where they are is the owner's to tell: an address less info.base there, plus
+ * info.base here. A span is known to jitc_query() here when the owner's first write to it, or
+ * jitc_flush(), has returned; in a direct session only by the latter.
+ *
+ * jitc_describe(), jitc_query(), jitc_statistics(), jitc_sync() and jitc_flush() work as ever. The others
+ * fail with REFUSED at once.
+ *
+ * When the owner is gone nothing of the arena changes any more, and it stays for as long as one end is open;
+ * or, if the policy says so (orphans= in jitbrokerd.conf(5)), the daemon takes it back, and running it is
+ * SIGBUS. Errors: as jitc_adopt(); INVALID also for a socket that is no executor's.
+ */
+JITC_API int jitc_attach(jitc_client **client, int fd);
 
 /* ---- Spans -------------------------------------------------------------- */
 
@@ -347,11 +381,18 @@ JITC_API int jitc_scope_end(jitc_scope *scope);
  * at `offset` by the low bytes of `desired` if they are those of `expected`, then
  * makes every running thread of this process see the new code. `found` (may be NULL)
  * receives what was there before, also on MISMATCH.
- * Threads of other processes that execute the arena need a barrier of their own.
+ * Other processes that execute the arena (executors) call jitc_sync() when they have been told of it.
  * Errors: MISMATCH, MISALIGNED, INVALID (width), OUT_OF_RANGE, SEALED, NO_SPAN.
  */
 JITC_API int jitc_patch(jitc_client *client, jitc_span *span, size_t offset, unsigned width,
                         uint64_t expected, uint64_t desired, uint64_t *found);
+
+/*
+ * For code that another process wrote or patched, in a process that runs it: when it returns, every thread of
+ * this process sees the span as it was when it was called. On x86 only bytes that this process may have run
+ * before need that; elsewhere all do. Errors: FOREIGN_POINTER, OUT_OF_RANGE, SYSTEM (no membarrier(2)).
+ */
+JITC_API int jitc_sync(jitc_client *client, const jitc_span *span);
 
 /*
  * From here on the span cannot change, by anyone, until it is released; sets

@@ -37,7 +37,7 @@ struct jitc_scope {
 int jitc_scope_begin(jitc_client *client, jitc_scope **scope, jitc_write_policy policy)
 {
     struct jitc_scope *new;
-    int status = client_check(client);
+    int status = client_check_owner(client);
 
     if (status == JITC_OK)
         status = span_check_policy(policy);

@@ -146,7 +146,7 @@ int jitc_spawn(jitc_client **client, const jitc_options *options)
         (void)close(sockets[0]);
         return status;
     }
-    status = client_new(client, sockets[0], &all);
+    status = client_new(client, sockets[0], &all, false);
     if (status == JITC_E_DISCONNECTED)
         return failure_set(status, "%s started, but did not serve: it says why on stderr", program);
     return status;

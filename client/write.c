@@ -70,8 +70,10 @@ static int write_by_socket(struct jitc_client *client, uint64_t span, size_t at,
     bool ends = false; /* nothing more is sent */
     uint64_t first_id = 0;
     int first = JITC_OK;
-    int status = call_begin(client);
+    int status = client_check_owner(client);
 
+    if (status == JITC_OK)
+        status = call_begin(client);
     if (status != JITC_OK)
         return status;
     while (!ends || received < sent) {

@@ -4,13 +4,12 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/executor.h"
 #include "daemon/log.h"
 #include "daemon/operation.h"
 #include "daemon/server.h"
@@ -83,20 +82,19 @@ static void log_end(const struct connection *connection, const char *reason)
                    (unsigned)connection->peer.uid, (int)connection->peer.pid, reason);
         return;
     }
+    if (connection->is_executor) {
+        log_client(LOG_INFO,
+                   "session %" PRIu64 ": an executor ended: reason=\"%s\" operations=%" PRIu64
+                   " refusals=%" PRIu64,
+                   session->id, reason, connection->operations, connection->refusals);
+        return;
+    }
     log_client(LOG_INFO,
                "session %" PRIu64 " ended: uid=%u pid=%d reason=\"%s\" operations=%" PRIu64
                " refusals=%" PRIu64 " spans=%" PRIu32 " used=%" PRIu64 " reserved=%" PRIu64,
                session->id, (unsigned)connection->peer.uid, (int)connection->peer.pid, reason,
                connection->operations, connection->refusals, session->heap.spans,
                heap_used_bytes(&session->heap), session->arena.grown_bytes);
-}
-
-/* True if the client has not read all that it was sent: it may have our descriptors in flight. */
-static bool has_unread(int fd)
-{
-    int unread = 0;
-
-    return ioctl(fd, SIOCOUTQ, &unread) == 0 && unread > 0;
 }
 
 /* Lets go of what it holds as a peer of a user. */
@@ -133,14 +131,27 @@ static void on_linger(uv_timer_t *timer)
 {
     struct connection *connection = timer->data;
 
-    if (!has_unread(connection->fd))
+    if (!record_is_unread(connection->fd))
         connection_close(connection);
+}
+
+static void leave_session(struct connection *connection, enum status status)
+{
+    struct session *session = connection->session;
+
+    if (session == NULL)
+        return;
+    if (!connection->is_executor && !connection->class->orphans_run && status != STATUS_STOPPING)
+        executor_end_all(connection);
+    /* A charge that ends must leave no memory behind; where only the daemon ends, mapped code runs on. */
+    if (session->refs == 1 && status != STATUS_STOPPING)
+        arena_revoke(&session->arena);
+    connection->session = session_unref(session);
 }
 
 void connection_end(struct connection *connection, enum status status, const char *reason)
 {
-    bool was_session = connection->session != NULL;
-    bool unread = has_unread(connection->fd);
+    bool unread = record_is_unread(connection->fd);
 
     if (connection->lingers) {
         connection_close(connection);
@@ -152,10 +163,7 @@ void connection_end(struct connection *connection, enum status status, const cha
     (void)uv_poll_stop(&connection->poll);
     (void)uv_timer_stop(&connection->timer);
 
-    /* A charge that ends must leave no memory behind; where only the daemon ends, mapped code runs on. */
-    if (was_session && status != STATUS_STOPPING)
-        arena_revoke(&connection->session->arena);
-    connection->session = session_free(connection->session);
+    leave_session(connection, status);
     free(connection->pending);
     connection->pending = NULL;
     free(connection->unfinished);
@@ -163,12 +171,13 @@ void connection_end(struct connection *connection, enum status status, const cha
     (void)charge_set(&connection->queued, 0, 0);
     if (plane_is_there(&connection->plane))
         plane_end(&connection->plane, status != STATUS_STOPPING, on_plane_closed);
-    if (!was_session || !unread || status == STATUS_STOPPING) {
+    if (!connection->has_hello || !unread || status == STATUS_STOPPING) {
         connection_close(connection);
         return;
     }
     connection->lingers = true;
     (void)shutdown(connection->fd, SHUT_RDWR);
+    record_drop(connection->fd);
     (void)uv_timer_start(&connection->timer, on_linger, LINGER_MS, LINGER_MS);
 }
 
@@ -233,7 +242,7 @@ static void pace(struct connection *connection, size_t operations)
         return;
     now = uv_hrtime();
     moved_bytes = connection->session->arena.moved_bytes;
-    bytes = moved_bytes - connection->paced_bytes;
+    bytes = connection->is_executor ? 0 : moved_bytes - connection->paced_bytes; /* its owner moved them */
     connection->paced_bytes = moved_bytes;
     put_due(&connection->due_ns, now, operations == 0 ? 1 : operations, class->rate);
     put_due(&connection->due_bytes_ns, now, bytes < PACED_MAX_BYTES ? bytes : PACED_MAX_BYTES,
@@ -367,7 +376,7 @@ static int send_welcome(struct connection *connection, uint64_t id, const struct
     (void)fits;
     if (fds[0] < 0)
         return fds[0];
-    if (arena->kind == ARENA_DIRECT)
+    if (welcome->write_mode == WRITE_DIRECT)
         fds[fds_count++] = arena->fd_direct;
     if (welcome->ring_bytes != 0) {
         fds[fds_count++] = connection->plane.memory_fd;
@@ -379,39 +388,49 @@ static int send_welcome(struct connection *connection, uint64_t id, const struct
     return error;
 }
 
-static void handle_hello(struct connection *connection, struct request_record *record)
+static enum status begin_session(struct connection *connection, struct hello *hello, struct welcome *welcome,
+                                 struct result *error)
 {
     struct server *server = connection->server;
+
+    if (hello_validate(hello, error) != STATUS_OK)
+        return error->status;
+    connection->session = session_new(server->sessions_started + 1, connection->class, &connection->peer,
+                                      connection->account, hello, welcome, error);
+    if (connection->session == NULL)
+        return error->status;
+    server->sessions_started++;
+    (void)uv_timer_stop(&connection->timer);
+    grant_ring(connection, hello, welcome);
+    log_client(LOG_INFO,
+               "session %" PRIu64 " started: uid=%u pid=%d%s%s class=%s write=%s arena=%" PRIu64
+               " granularity=%" PRIu32 "%s%s",
+               welcome->session, (unsigned)connection->peer.uid, (int)connection->peer.pid,
+               connection->peer.unit[0] != '\0' ? " unit=" : "", connection->peer.unit,
+               connection->class->name, welcome->write_mode == WRITE_DIRECT ? "direct" : "through",
+               welcome->arena_bytes, welcome->granularity, welcome->sealed ? " sealed" : "",
+               welcome->ring_bytes != 0 ? " ring" : "");
+    return STATUS_OK;
+}
+
+static void handle_hello(struct connection *connection, struct request_record *record)
+{
     struct welcome welcome;
     struct result error;
     int sent;
 
     result_init(&error);
-    if (!record->has_hello || record->operations_count != 0) {
+    if (!record->has_hello || record->operations_count != 0 || record->has_open_executor) {
         connection_end(connection, STATUS_PROTOCOL, "the first request is Hello, and nothing else");
         return;
     }
-    if (hello_validate(&record->hello, &error) != STATUS_OK) {
+    if ((connection->is_executor
+             ? executor_welcome(connection, &record->hello, &welcome, &error)
+             : begin_session(connection, &record->hello, &welcome, &error)) != STATUS_OK) {
         refuse_hello(connection, record->id, &error);
         return;
     }
-    connection->session = session_new(server->sessions_started + 1, connection->class, &connection->peer,
-                                      connection->account, &record->hello, &welcome, &error);
-    if (connection->session == NULL) {
-        refuse_hello(connection, record->id, &error);
-        return;
-    }
-    server->sessions_started++;
-    (void)uv_timer_stop(&connection->timer);
-    grant_ring(connection, &record->hello, &welcome);
-    log_client(LOG_INFO,
-               "session %" PRIu64 " started: uid=%u pid=%d%s%s class=%s write=%s arena=%" PRIu64
-               " granularity=%" PRIu32 "%s%s",
-               welcome.session, (unsigned)connection->peer.uid, (int)connection->peer.pid,
-               connection->peer.unit[0] != '\0' ? " unit=" : "", connection->peer.unit,
-               connection->class->name, welcome.write_mode == WRITE_DIRECT ? "direct" : "through",
-               welcome.arena_bytes, welcome.granularity, welcome.sealed ? " sealed" : "",
-               welcome.ring_bytes != 0 ? " ring" : "");
+    connection->has_hello = true;
     sent = send_welcome(connection, record->id, &welcome);
     if (sent == -EPIPE || sent == -ECONNRESET) {
         end_by_errno(connection, sent);
@@ -433,13 +452,22 @@ static enum status check_request(const struct request_record *record, struct res
     if (record->operations_count > OPERATIONS_MAX)
         return result_refuse(error, STATUS_INVALID, "operations", "%zu operations in one request; at most %u",
                              record->operations_count, OPERATIONS_MAX);
+    if (record->has_open_executor && record->operations_count != 0)
+        return result_refuse(error, STATUS_INVALID, "open_executor", "it stands alone in its request");
     return STATUS_OK;
 }
 
 enum status connection_run(struct connection *connection, const struct request *request,
                            struct result *result)
 {
-    enum status status = operation_run(connection->session, request, result);
+    enum status status;
+
+    if (connection->is_executor && !operation_only_reads(request->operation)) {
+        result_init(result);
+        status = executor_refuse(result, operation_name(request->operation));
+    } else {
+        status = operation_run(connection->session, request, result);
+    }
 
     /* A patch that finds other bytes is an answer, not an offence. */
     if (status != STATUS_OK && status != STATUS_MISMATCH)
@@ -552,24 +580,36 @@ static void on_next_slice(uv_timer_t *timer)
     run_operations(connection, &record, record_bytes, next, &out);
 }
 
-static void handle_operations(struct connection *connection, const struct request_record *record,
-                              size_t record_bytes)
+static void refuse_request(struct connection *connection, uint64_t id, const struct result *error)
 {
-    struct buffer out = begin_reply(connection, record->id);
-    struct result error;
-    bool fits;
+    struct buffer out = begin_reply(connection, id);
+    bool fits = codec_put_error(&out, error);
 
-    result_init(&error);
-    if (check_request(record, &error) == STATUS_OK) {
-        run_operations(connection, record, record_bytes, 0, &out);
-        return;
-    }
-    note_refusal(connection, "a request", &error);
-    fits = codec_put_error(&out, &error);
     assert(fits);
     (void)fits;
+    note_refusal(connection, "a request", error);
     pace(connection, 0);
     send_reply(connection, &out);
+}
+
+static void handle_request(struct connection *connection, const struct request_record *record,
+                           size_t record_bytes)
+{
+    struct buffer out;
+    struct result error;
+
+    result_init(&error);
+    if (check_request(record, &error) != STATUS_OK) {
+        refuse_request(connection, record->id, &error);
+        return;
+    }
+    out = begin_reply(connection, record->id);
+    if (!record->has_open_executor)
+        run_operations(connection, record, record_bytes, 0, &out);
+    else if (executor_open(connection, &out, &error) != STATUS_OK)
+        refuse_request(connection, record->id, &error);
+    else
+        connection_pace(connection, 1);
 }
 
 static void read_record(struct connection *connection)
@@ -605,10 +645,10 @@ static void read_record(struct connection *connection)
         connection_end(connection, STATUS_PROTOCOL, "request id 0 is the daemon's own");
         return;
     }
-    if (connection->session == NULL)
+    if (!connection->has_hello)
         handle_hello(connection, &request);
     else
-        handle_operations(connection, &request, record.bytes);
+        handle_request(connection, &request, record.bytes);
 }
 
 static void on_poll(uv_poll_t *handle, int status, int events)
@@ -653,12 +693,24 @@ static enum status refuse_session(const struct connection *connection, struct re
                          pools[QUOTA_SESSIONS].total);
 }
 
-/* STATUS_OK if this peer may have one more session; then that is charged to it. */
+enum status connection_charge(struct connection *connection, struct result *refusal)
+{
+    connection->account = quota_account(&connection->server->quota, connection->peer.uid);
+    if (connection->account == NULL)
+        return result_refuse(refusal, STATUS_NO_MEMORY, "", "the daemon has no memory for a session");
+    charge_init(&connection->charge, connection->account, QUOTA_SESSIONS);
+    charge_init(&connection->fds, connection->account, QUOTA_FDS);
+    charge_init(&connection->queued, connection->account, QUOTA_QUEUED);
+    if (!charge_set(&connection->charge, 1, connection->class->session_max) ||
+        !charge_set(&connection->fds, connection->is_executor ? EXECUTOR_FDS : CONNECTION_FDS, UINT64_MAX))
+        return refuse_session(connection, refusal);
+    return STATUS_OK;
+}
+
+/* STATUS_OK if the policy serves this peer; then that is charged to it. */
 static enum status admit(struct connection *connection, struct result *refusal)
 {
-    struct server *server = connection->server;
-
-    connection->policy = policy_ref(server->policy);
+    connection->policy = policy_ref(connection->server->policy);
     connection->class = policy_match(connection->policy, &connection->peer);
     if (connection->class == NULL)
         return result_refuse(refusal, STATUS_REFUSED, "", "uid %u%s%s is in no class of the policy",
@@ -667,19 +719,10 @@ static enum status admit(struct connection *connection, struct result *refusal)
     if (!connection->class->write_through)
         return result_refuse(refusal, STATUS_REFUSED, "", "the policy's class %s gets no code memory",
                              connection->class->name);
-    connection->account = quota_account(&server->quota, connection->peer.uid);
-    if (connection->account == NULL)
-        return result_refuse(refusal, STATUS_NO_MEMORY, "", "the daemon has no memory for a session");
-    charge_init(&connection->charge, connection->account, QUOTA_SESSIONS);
-    charge_init(&connection->fds, connection->account, QUOTA_FDS);
-    charge_init(&connection->queued, connection->account, QUOTA_QUEUED);
-    if (!charge_set(&connection->charge, 1, connection->class->session_max) ||
-        !charge_set(&connection->fds, CONNECTION_FDS, UINT64_MAX))
-        return refuse_session(connection, refusal);
-    return STATUS_OK;
+    return connection_charge(connection, refusal);
 }
 
-static int connection_start(struct connection *connection)
+int connection_start(struct connection *connection)
 {
     struct server *server = connection->server;
     int error = uv_poll_init(&server->loop, &connection->poll, connection->fd);
@@ -696,8 +739,16 @@ static int connection_start(struct connection *connection)
     server->connections = connection;
     server->connections_count++;
     wait_for(connection, UV_READABLE);
-    (void)uv_timer_start(&connection->timer, on_hello_timeout, connection->policy->hello_timeout_ms, 0);
+    if (!connection->is_executor)
+        (void)uv_timer_start(&connection->timer, on_hello_timeout, connection->policy->hello_timeout_ms, 0);
     return 0;
+}
+
+struct connection *connection_discard(struct connection *connection)
+{
+    disown(connection);
+    free(connection);
+    return NULL;
 }
 
 void connection_accept(struct server *server, int fd)
@@ -734,7 +785,6 @@ refuse:
     if (connection != NULL) {
         log_client(LOG_NOTICE, "connection refused: uid=%u pid=%d reason=\"%s\"",
                    (unsigned)connection->peer.uid, (int)connection->peer.pid, refusal.text);
-        disown(connection);
-        free(connection);
+        (void)connection_discard(connection);
     }
 }

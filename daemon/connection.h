@@ -29,6 +29,8 @@ struct server;
 
 /* A session's socket, pidfd, arena, its ring's bell and, in direct mode, the arena's second descriptor. */
 #define CONNECTION_FDS 5u
+/* An executor's socket, and the arena's descriptors, for which it may be the last. */
+#define EXECUTOR_FDS 3u
 
 struct connection {
     struct server *server;
@@ -45,9 +47,11 @@ struct connection {
     struct charge charge; /* one session of its user's */
     struct charge fds;
     struct charge queued;    /* what `pending` and `unfinished` hold */
-    struct session *session; /* NULL before Hello */
-    struct plane plane;      /* of a session that has one */
-    uint8_t *pending;        /* a reply that the socket had no room for */
+    struct session *session; /* NULL before Hello; an executor's is its owner's, from the beginning */
+    bool is_executor;        /* see executor.h */
+    bool has_hello;
+    struct plane plane; /* of a session that has one */
+    uint8_t *pending;   /* a reply that the socket had no room for */
     size_t pending_bytes;
     struct unfinished *unfinished; /* a request whose slice was over */
     bool lingers;                  /* ended, but the client has not read everything */
@@ -64,6 +68,15 @@ struct connection {
  * The connection belongs to the server's list until it has ended.
  */
 void connection_accept(struct server *server, int fd);
+
+/*
+ * For one that accept or executor.c makes. Charges it, by its peer and class, as one session more: STATUS_OK
+ * if there may be one. Begins to serve its socket: 0 or -errno. Frees one that was not begun, and returns
+ * NULL; its socket is the caller's to close.
+ */
+enum status connection_charge(struct connection *connection, struct result *refusal);
+int connection_start(struct connection *connection);
+struct connection *connection_discard(struct connection *connection);
 
 /*
  * Runs an operation, whichever plane it came by, and notes a refusal. The status of *result, which is

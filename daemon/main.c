@@ -183,10 +183,13 @@ static int open_sockets(const struct options *options, struct server *server, st
     return listen_activated(server);
 }
 
-/* A private broker is part of the program that started it: it has one client, and no manager of its own. */
+/*
+ * A private broker is part of the program that started it: it has one client with its executors, and no
+ * manager of its own.
+ */
 static void become_private(struct policy *policy)
 {
-    policy->sessions_max = 1;
+    policy->sessions_max = 2 * (1 + policy->classes[0]->executor_max); /* of which one user has half */
     (void)unsetenv("NOTIFY_SOCKET");
     (void)unsetenv("WATCHDOG_USEC");
 }

@@ -52,6 +52,8 @@ static uint64_t grant_features(const struct class *class, enum arena_kind kind, 
     if ((wishes & FEATURE_LARGE_PAGES) != 0 && class->huge_pages && arena_bytes >= HUGE_PAGE_BYTES &&
         arena_can_be_huge())
         granted |= FEATURE_LARGE_PAGES;
+    if (class->executor_max > 0)
+        granted |= wishes & FEATURE_EXECUTORS;
     return granted;
 }
 
@@ -73,6 +75,7 @@ struct session *session_new(uint64_t id, const struct class *class, const struct
     if (session == NULL)
         goto no_memory;
     session->id = id;
+    session->refs = 1;
     session->class = class;
     session->shape = (struct shape){
         .arena_bytes = arena_bytes,
@@ -96,26 +99,12 @@ struct session *session_new(uint64_t id, const struct class *class, const struct
         error = written_init(&session->written, arena_bytes, hello->granularity);
     if (error != 0) {
         log_client(LOG_ERROR, "no heap for uid %u: %s", (unsigned)peer->uid, strerror(-error));
-        (void)session_free(session);
+        (void)session_unref(session);
         goto no_memory;
     }
 
-    *welcome = (struct welcome){
-        .version = PROTOCOL_VERSION,
-        .features = features,
-        .session = id,
-        .write_mode = kind == ARENA_DIRECT ? WRITE_DIRECT : WRITE_THROUGH,
-        .arena_bytes = arena_bytes,
-        .granularity = hello->granularity,
-        .fill_pattern = hello->fill_pattern,
-        .sealed = kind == ARENA_SEALED,
-        .span_max_bytes = session->shape.span_max_bytes,
-        .spans_max = class->span_max,
-        .record_max_bytes = RECORD_MAX_BYTES,
-        .write_max_bytes = WRITE_MAX_BYTES,
-        .operations_max = OPERATIONS_MAX,
-    };
-    (void)snprintf(welcome->daemon, sizeof welcome->daemon, "jitbrokerd " JITBROKER_VERSION);
+    session_describe(session, welcome);
+    welcome->features = features;
     return session;
 
 no_memory:
@@ -124,9 +113,34 @@ no_memory:
     return NULL;
 }
 
-struct session *session_free(struct session *session)
+void session_describe(const struct session *session, struct welcome *welcome)
 {
-    if (session == NULL)
+    *welcome = (struct welcome){
+        .version = PROTOCOL_VERSION,
+        .session = session->id,
+        .write_mode = session->shape.is_direct ? WRITE_DIRECT : WRITE_THROUGH,
+        .arena_bytes = session->shape.arena_bytes,
+        .granularity = session->shape.granularity,
+        .fill_pattern = session->arena.fill_pattern,
+        .sealed = session->arena.kind == ARENA_SEALED,
+        .span_max_bytes = session->shape.span_max_bytes,
+        .spans_max = session->class->span_max,
+        .record_max_bytes = RECORD_MAX_BYTES,
+        .write_max_bytes = WRITE_MAX_BYTES,
+        .operations_max = OPERATIONS_MAX,
+    };
+    (void)snprintf(welcome->daemon, sizeof welcome->daemon, "jitbrokerd " JITBROKER_VERSION);
+}
+
+struct session *session_ref(struct session *session)
+{
+    session->refs++;
+    return session;
+}
+
+struct session *session_unref(struct session *session)
+{
+    if (session == NULL || --session->refs > 0)
         return NULL;
     written_deinit(&session->written);
     heap_deinit(&session->heap);

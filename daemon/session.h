@@ -20,6 +20,7 @@
 
 struct session {
     uint64_t id;
+    unsigned refs;             /* its owner's, and one for each executor */
     const struct class *class; /* what it was granted by; outlives it */
     struct shape shape;
     struct arena arena;
@@ -39,8 +40,15 @@ struct session {
 struct session *session_new(uint64_t id, const struct class *class, const struct peer *peer,
                             struct account *account, const struct hello *hello, struct welcome *welcome,
                             struct result *result);
-/* NULL is allowed. Returns NULL. The client's mapping, if it still has one, is its own from here on. */
-struct session *session_free(struct session *session);
+/* Says in *welcome what a peer has to know of it; its features are the caller's to say. */
+void session_describe(const struct session *session, struct welcome *welcome);
+
+struct session *session_ref(struct session *session);
+/*
+ * NULL is allowed. Returns NULL. With the last reference it goes; a client's mapping, if it still has one, is
+ * its own from there on.
+ */
+struct session *session_unref(struct session *session);
 
 /*
  * Makes the arena, or the heap's view of it, reach to `bytes`: charged first, grown

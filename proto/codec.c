@@ -47,8 +47,11 @@ bool codec_decode_request(struct codec_pool *pool, const void *data, size_t byte
     *record = (struct request_record){
         .id = message->id,
         .has_hello = message->hello != NULL,
-        .has_unknown_fields = message->base.n_unknown_fields != 0,
+        .has_unknown_fields =
+            message->base.n_unknown_fields != 0 ||
+            (message->open_executor != NULL && message->open_executor->base.n_unknown_fields != 0),
         .operations_count = message->n_operations,
+        .has_open_executor = message->open_executor != NULL,
         .message = message,
     };
     if (message->hello != NULL) {
@@ -207,6 +210,7 @@ bool codec_decode_reply(struct codec_pool *pool, const void *data, size_t bytes,
             .write_max_bytes = welcome->write_max_bytes,
             .operations_max = welcome->operations_max,
             .ring_bytes = welcome->ring_bytes,
+            .executor = welcome->executor,
         };
         (void)snprintf(record->welcome.daemon, sizeof record->welcome.daemon, "%s", welcome->daemon);
     }
@@ -396,6 +400,15 @@ bool codec_put_operation(struct buffer *out, const struct request *request)
     return append_operation(out, &operation);
 }
 
+bool codec_put_open_executor(struct buffer *out)
+{
+    Jitbroker__Request message = JITBROKER__REQUEST__INIT;
+    Jitbroker__OpenExecutor part = JITBROKER__OPEN_EXECUTOR__INIT;
+
+    message.open_executor = &part;
+    return append(out, &message.base);
+}
+
 bool codec_put_reply(struct buffer *out, uint64_t id)
 {
     Jitbroker__Reply message = JITBROKER__REPLY__INIT;
@@ -440,6 +453,7 @@ bool codec_put_welcome(struct buffer *out, const struct welcome *welcome)
     part.write_max_bytes = welcome->write_max_bytes;
     part.operations_max = welcome->operations_max;
     part.ring_bytes = welcome->ring_bytes;
+    part.executor = welcome->executor;
     part.daemon = (char *)(uintptr_t)welcome->daemon;
     message.welcome = &part;
     return append(out, &message.base);

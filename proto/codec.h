@@ -40,6 +40,7 @@ struct request_record {
     struct hello hello;
     bool has_unknown_fields;
     size_t operations_count;
+    bool has_open_executor;
     const void *message; /* private */
 };
 
@@ -68,6 +69,7 @@ void codec_result(const struct reply_record *record, size_t index, struct result
 bool codec_put_request(struct buffer *out, uint64_t id);
 bool codec_put_hello(struct buffer *out, const struct hello *hello);
 bool codec_put_operation(struct buffer *out, const struct request *request);
+bool codec_put_open_executor(struct buffer *out);
 bool codec_put_reply(struct buffer *out, uint64_t id);
 bool codec_put_error(struct buffer *out, const struct result *error);
 bool codec_put_welcome(struct buffer *out, const struct welcome *welcome);

@@ -33,7 +33,7 @@ void fill_pattern_spread(void *to, uint64_t bytes, uint32_t pattern)
         memcpy((uint8_t *)to + at, &pattern, sizeof pattern);
 }
 
-enum status hello_validate(struct hello *hello, struct result *result)
+static enum status validate_versions(const struct hello *hello, struct result *result)
 {
     if (hello->version_min > hello->version_max)
         return result_refuse(result, STATUS_INVALID, "version_min",
@@ -43,6 +43,13 @@ enum status hello_validate(struct hello *hello, struct result *result)
         return result_refuse(result, STATUS_VERSION, "version_max",
                              "the client speaks versions %" PRIu32 " to %" PRIu32 ", this daemon only %u",
                              hello->version_min, hello->version_max, PROTOCOL_VERSION);
+    return STATUS_OK;
+}
+
+enum status hello_validate(struct hello *hello, struct result *result)
+{
+    if (validate_versions(hello, result) != STATUS_OK)
+        return result->status;
     if (hello->granularity == 0)
         hello->granularity = GRANULARITY_MIN_BYTES;
     if (hello->granularity != 64 && hello->granularity != 128 && hello->granularity != 256)
@@ -62,5 +69,28 @@ enum status hello_validate(struct hello *hello, struct result *result)
         return result_refuse(result, STATUS_TOO_LARGE, "arena_bytes",
                              "%" PRIu64 " bytes; no arena exceeds %" PRIu64, hello->arena_bytes,
                              ARENA_LIMIT_BYTES);
+    return STATUS_OK;
+}
+
+enum status hello_validate_executor(const struct hello *hello, struct result *result)
+{
+    const struct {
+        uint64_t wish;
+        const char *field;
+    } wishes[] = {
+        {hello->granularity, "granularity"},
+        {hello->fill_pattern, "fill_pattern"},
+        {hello->write_mode, "write_mode"},
+        {hello->arena_bytes, "arena_bytes"},
+    };
+
+    if (validate_versions(hello, result) != STATUS_OK)
+        return result->status;
+    for (size_t i = 0; i < sizeof wishes / sizeof wishes[0]; i++) {
+        if (wishes[i].wish != 0)
+            return result_refuse(result, STATUS_INVALID, wishes[i].field,
+                                 "%" PRIu64 "; an executor takes the arena as its owner has it: 0",
+                                 wishes[i].wish);
+    }
     return STATUS_OK;
 }

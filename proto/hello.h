@@ -36,6 +36,7 @@ struct welcome {
     uint32_t write_max_bytes;
     uint32_t operations_max;
     uint32_t ring_bytes; /* 0: there is none */
+    bool executor;
     char daemon[VERSION_TEXT_MAX_BYTES + 1];
 };
 
@@ -60,5 +61,7 @@ void fill_pattern_spread(void *to, uint64_t bytes, uint32_t pattern);
  * otherwise *result is the refusal.
  */
 enum status hello_validate(struct hello *hello, struct result *result);
+/* The same for an executor, which has no say in what its arena is. */
+enum status hello_validate_executor(const struct hello *hello, struct result *result);
 
 #endif

@@ -11,6 +11,7 @@
 #define FEATURE_IMMEDIATE_RELEASE UINT64_C(0x1)
 #define FEATURE_LARGE_PAGES UINT64_C(0x2)
 #define FEATURE_RING UINT64_C(0x4)
+#define FEATURE_EXECUTORS UINT64_C(0x8)
 
 /* A record either way. Below Linux's default SO_SNDBUF (212,992), so that it can always be sent. */
 #define RECORD_MAX_BYTES 131072u

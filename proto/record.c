@@ -3,7 +3,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -70,6 +72,27 @@ int record_recv(int socket, bool wait, void *buffer, size_t buffer_bytes, unsign
             (void)close(record->fds[--record->fds_count]);
     }
     return flaw;
+}
+
+bool record_is_unread(int socket)
+{
+    int unread = 0;
+
+    return ioctl(socket, SIOCOUTQ, &unread) == 0 && unread > 0;
+}
+
+void record_drop(int socket)
+{
+    const int on = 1;
+    struct record record;
+    uint8_t byte;
+
+    /* Asked for credentials, which there is no room for, the kernel tells a record, one of no bytes too, from
+     * the end. */
+    if (setsockopt(socket, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0)
+        return;
+    while (record_recv(socket, false, &byte, sizeof byte, 0, &record) == RECORD_E_FDS)
+        continue;
 }
 
 /* The common case, without the price of a message header. */

@@ -36,6 +36,15 @@ struct record {
 int record_recv(int socket, bool wait, void *buffer, size_t buffer_bytes, unsigned fds_max,
                 struct record *record);
 
+/* True if the peer has not read all that it was sent: it may have descriptors of ours in flight. */
+bool record_is_unread(int socket);
+
+/*
+ * Drops what the peer has sent, with its descriptors: its own socket, say, which would else never be closed.
+ * For a socket by which nothing is received any more.
+ */
+void record_drop(int socket);
+
 /* Sends one record, without SIGPIPE; the descriptors stay the caller's. 0 or -errno, as above. */
 int record_send(int socket, bool wait, const void *data, size_t bytes, const int *fds, unsigned fds_count);
 

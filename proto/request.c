@@ -183,6 +183,11 @@ enum status request_validate(const struct request *request, const struct shape *
     return operations[request->operation].validate(request, shape, result);
 }
 
+bool operation_only_reads(enum operation operation)
+{
+    return operation == OPERATION_QUERY || operation == OPERATION_STATISTICS;
+}
+
 const char *operation_name(enum operation operation)
 {
     return operations[operation].name;

@@ -60,6 +60,9 @@ struct shape {
  */
 enum status request_validate(const struct request *request, const struct shape *shape, struct result *result);
 
+/* Whether it leaves spans and bytes as they are: what an executor may ask for. */
+bool operation_only_reads(enum operation operation);
+
 /* "alloc", "write", ... */
 const char *operation_name(enum operation operation);
 

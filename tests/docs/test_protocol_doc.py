@@ -38,7 +38,8 @@ OUT_OF_RANGE, SEALED, MISMATCH, TOO_LARGE = 10, 11, 12, 13
 MALFORMED, PROTOCOL = 1, 2
 ALLOC, RELEASE, SHRINK, QUERY, WRITE, PATCH, SEAL, RESET, STATISTICS, LEASE, CARVE, RETURN = range(12)
 THROUGH, DIRECT = 1, 2
-RING = 4  # the feature
+RING, EXECUTORS = 4, 8  # features
+REFUSED, QUOTA_SESSIONS = 6, 17
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
@@ -590,6 +591,68 @@ def check_without_ring(path):
     assert field(welcome, 2) == 0 and field(welcome, 15) == 0
 
 
+def open_executor(owner):
+    """A client by whose socket the owner's session is an executor's."""
+    identity = owner.send({4: {}})
+    reply, fds = owner.receive(1)
+    assert reply == {1: [identity]} and len(fds) == 1, reply
+    client = Client.__new__(Client)
+    client.socket = socket.socket(fileno=fds[0])
+    client.socket.settimeout(10)
+    client.last_id = 0
+    return client
+
+
+def check_executors(path, code):
+    owner = Client(path)
+    welcome = owner.hello({1: 1, 2: 1, 3: EXECUTORS, 4: THROUGH, 5: 1 << 20, 6: 128})
+    assert field(welcome, 2) == EXECUTORS and field(welcome, 16) == 0
+    executor = open_executor(owner)
+    granted = executor.hello({1: 1, 2: 1, 3: 15})
+    assert field(granted, 16) == 1 and field(granted, 2) == 0 and field(granted, 4) == THROUGH
+    assert [field(granted, n) for n in (3, 5, 6, 7, 9)] == [field(welcome, n) for n in (3, 5, 6, 7, 9)]
+
+    # What is written later is there, at the same offset, and where it was it asks.
+    offset, size, _ = span_of(owner.one({1: {1: len(code)}}))
+    assert owner.one({5: {1: offset, 3: code}})[0] == 0
+    assert executor.base != owner.base and call(executor, offset) == 42
+    assert span_of(executor.one({4: {1: offset + 1}})) == (offset, size, 0)
+    assert statistics(executor) == statistics(owner)
+
+    # All else is its owner's.
+    for operation in [{1: {1: 1}}, {2: {1: offset}}, {5: {1: offset, 3: code}}, {8: {}}, {10: {1: 1}}]:
+        assert executor.one(operation)[0] == REFUSED
+    executor.send({4: {}})
+    assert executor.results(executor.last_id) == REFUSED
+    assert executor.one({15: {}})[0] == UNKNOWN_OPERATION
+    executor.send({2: {1: 1, 2: 1}})
+    assert executor.results(executor.last_id) == PROTOCOL
+
+    # It stands alone, and waits for what came before.
+    owner.send({4: {}, 3: [{9: {}}]})
+    assert owner.results(owner.last_id) == INVALID
+    owner.send({4: {15: 1}})
+    assert owner.results(owner.last_id) == UNKNOWN_FIELD
+
+    # 8 of them, and its Hello says nothing of the arena.
+    others = [open_executor(owner) for _ in range(7)]
+    owner.send({4: {}})
+    assert owner.results(owner.last_id) == QUOTA_SESSIONS
+    for client, wish in zip(others, ({4: THROUGH}, {5: 65536}, {6: 64}, {7: 0xCCCCCCCC})):
+        client.send({2: {1: 1, 2: 1, **wish}})
+        reply, _ = client.receive(1)
+        assert field(part(reply, 2), 1) == INVALID and client.goodbye() is None
+    others[4].send({3: [{9: {}}]})
+    assert others[4].goodbye() == PROTOCOL
+
+    # The owner goes; the code runs on, and an end that nobody used is as good as before.
+    owner.socket.close()
+    assert call(executor, offset) == 42
+    others[5].hello({1: 1, 2: 1})
+    assert call(others[5], offset) == 42
+    assert span_of(others[5].one({4: {1: offset}})) == (offset, size, 0)
+
+
 def check_ends(path, example):
     client = Client(path)
     client.socket.send(example["Hello"])
@@ -619,6 +682,7 @@ def check_all(path, document):
     check_leases(client, code)
     check_ring(path, code)
     check_nonsense(path)
+    check_executors(path, code)
     check_ends(path, example)
 
 

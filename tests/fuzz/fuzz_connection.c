@@ -6,7 +6,9 @@
  *
  * - Every record that can be decoded is answered once, in order, one result for each
  *   operation, until the daemon ends the connection.
- * - Descriptors come with Welcome only, the first of them read-only. What is in a ring is fuzz_ring's.
+ * - Descriptors come with Welcome, the first of them read-only, and where an executor was opened. What is in
+ * a ring is fuzz_ring's.
+ * - An executor's socket becomes one more client, if there is room for it.
  * - However it ends, no descriptor is left, and nothing is charged to anyone.
  *
  * As root the second and third client are another user's, so that they get arenas that
@@ -38,6 +40,9 @@
 #define RATE 50000u
 #define SEND_BUFFER_BYTES 70000 /* doubled by Linux: a full record, and not much more */
 
+/* Of make_operations(), beside those that stand for an operation. */
+#define FORM_OPEN_EXECUTOR 0x0Fu
+
 #define OPTION_DIRECT 0x01u
 #define OPTION_RATE 0x02u
 #define OPTION_TIMEOUT 0x04u
@@ -51,12 +56,14 @@
 struct unanswered {
     uint64_t id;
     size_t operations;
+    bool opens_executor;
 };
 
 static struct client {
     int fd;     /* -1: never connected, or closed */
     bool ended; /* the daemon said so, or can't be heard any more */
     bool goodbye;
+    bool is_executor;
     struct unanswered unanswered[RECORDS_TOTAL_MAX];
     size_t first;
     size_t count;
@@ -99,6 +106,7 @@ static void set_up(void)
         class->write_through = class->write_direct = false;
     if ((options & OPTION_UIDS) != 0)
         class->uids = (struct id_set){{{OTHER_UID, OTHER_UID}}, 1};
+    class->orphans_run = (options & OPTION_RATE) == 0;
     log_set_level(LOG_ERROR);
     must_be(server_init(&server, policy), 0);
     (void)policy_unref(policy);
@@ -165,12 +173,15 @@ static void turn(unsigned turns)
 
 /* ---- Replies ------------------------------------------------------------------------------ */
 
-static void check_fds(const struct reply_record *got, const struct record *with)
+static void check_fds(const struct reply_record *got, const struct record *with,
+                      const struct unanswered *asked, bool is_executor)
 {
     if (!got->has_welcome) {
-        must_be(with->fds_count, 0);
+        must_be(with->fds_count, got->id != 0 && !got->has_error && asked->opens_executor ? 1u : 0u);
         return;
     }
+    must(got->welcome.executor == is_executor);
+    must(!is_executor || with->fds_count == 1);
     must_be(with->fds_count,
             (got->welcome.write_mode == WRITE_DIRECT ? 2u : 1u) + (got->welcome.ring_bytes != 0 ? 2u : 0u));
     must_be(fcntl(with->fds[0], F_GETFL) & O_ACCMODE, O_RDONLY);
@@ -204,6 +215,21 @@ static void check_reply(struct client *client, const struct reply_record *got)
     }
 }
 
+/* True if there is room for one more client. */
+static bool take_executor(int fd)
+{
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        if (clients[i].fd >= 0)
+            continue;
+        clients[i].fd = fd;
+        clients[i].is_executor = true;
+        clients[i].ended = clients[i].goodbye = false;
+        clients[i].first = clients[i].count = 0;
+        return true;
+    }
+    return false;
+}
+
 /* Reads all there is. */
 static void drain(struct client *client)
 {
@@ -222,7 +248,10 @@ static void drain(struct client *client)
         }
         must(!client->goodbye);
         must(codec_decode_reply(&pool, reply, with.bytes, &got));
-        check_fds(&got, &with);
+        must(got.id == 0 || client->count > 0);
+        check_fds(&got, &with, &client->unanswered[client->first], client->is_executor);
+        if (!got.has_welcome && with.fds_count == 1)
+            with.fds_count -= take_executor(with.fds[0]);
         while (with.fds_count > 0)
             (void)close(with.fds[--with.fds_count]);
         check_reply(client, &got);
@@ -244,6 +273,7 @@ static void connect_client(struct client *client)
     must(!other || seteuid(0) == 0);
     must(setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes) == 0);
     client->fd = fds[0];
+    client->is_executor = false;
     client->ended = client->goodbye = false;
     client->first = client->count = 0;
     if (client == &clients[0] && (options & OPTION_ONLY) != 0)
@@ -268,7 +298,9 @@ static void expect_reply(struct client *client, const uint8_t *bytes, size_t cou
     if (!codec_decode_request(&pool, bytes, count, &request))
         return;
     client->unanswered[(client->first + client->count) % RECORDS_TOTAL_MAX] =
-        (struct unanswered){.id = request.id, .operations = request.operations_count};
+        (struct unanswered){.id = request.id,
+                            .operations = request.operations_count,
+                            .opens_executor = request.has_open_executor};
     client->count++;
     operations_total += request.operations_count;
 }
@@ -346,6 +378,11 @@ static void make_operations(struct input *input)
     };
     struct buffer out = begin(first + 1);
 
+    if ((form & 0x0F) == FORM_OPEN_EXECUTOR) {
+        must(codec_put_open_executor(&out));
+        record_bytes = out.used;
+        return;
+    }
     if (request.operation == OPERATION_WRITE) {
         request.data_bytes = second & 0x3FF;
         request.at = 0;

@@ -197,7 +197,7 @@ static void let_go(struct client *client)
     (void)close(client->fd);
     (void)close(client->bell);
     (void)munmap(client->memory, RING_BYTES);
-    client->twin = session_free(client->twin);
+    client->twin = session_unref(client->twin);
     client->account = account_unref(&twin_quota, client->account);
     client->fd = -1;
     for (int i = 0; i < 3; i++)

@@ -664,7 +664,7 @@ static void tear_down(void)
     run(&(struct request){.operation = OPERATION_STATISTICS});
     check_bytes(0, grown);
     check_heap();
-    session = session_free(session);
+    session = session_unref(session);
     must_be(account->held[QUOTA_BYTES], 0);
     account = account_unref(&quota, account);
     policy = policy_unref(policy);

@@ -157,7 +157,7 @@ START_TEST(a_wider_version_range_gets_ours_and_unknown_features_are_not_granted)
     wire_receive(wire);
     ck_assert(wire->reply.has_welcome);
     ck_assert_uint_eq(wire->reply.welcome.version, 1);
-    ck_assert_uint_eq(wire->reply.welcome.features, FEATURE_IMMEDIATE_RELEASE);
+    ck_assert_uint_eq(wire->reply.welcome.features, FEATURE_IMMEDIATE_RELEASE | FEATURE_EXECUTORS);
     ck_assert_uint_eq(wire->record.fds_count, 1);
     ck_assert_uint_eq(wire->reply.welcome.record_max_bytes, RECORD_MAX_BYTES);
     ck_assert_uint_eq(wire->reply.welcome.write_max_bytes, WRITE_MAX_BYTES);

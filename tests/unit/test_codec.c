@@ -54,6 +54,38 @@ START_TEST(ids_of_any_size_come_back)
 }
 END_TEST
 
+START_TEST(open_executor_comes_out_as_it_went_in)
+{
+    ck_assert(codec_put_request(&out, 7));
+    ck_assert(decode());
+    ck_assert(!in.has_open_executor);
+    ck_assert(codec_put_open_executor(&out));
+    ck_assert(decode());
+    ck_assert_uint_eq(in.id, 7);
+    ck_assert(in.has_open_executor && !in.has_hello && !in.has_unknown_fields);
+    ck_assert_uint_eq(in.operations_count, 0);
+    /* Said twice it is one; beside an operation, both are there. */
+    ck_assert(codec_put_open_executor(&out));
+    ck_assert(codec_put_operation(&out, &samples[0]));
+    ck_assert(decode());
+    ck_assert(in.has_open_executor && !in.has_unknown_fields);
+    ck_assert_uint_eq(in.operations_count, 1);
+    /* It takes two bytes, and no fewer. */
+    begin();
+    out.capacity = 1;
+    ck_assert(!codec_put_open_executor(&out));
+    ck_assert_uint_eq(out.used, 0);
+    out.capacity = 2;
+    ck_assert(codec_put_open_executor(&out));
+    ck_assert_uint_eq(out.used, 2);
+    /* A field in it that we do not know, as one of the request. */
+    begin();
+    put_bytes("\x08\x01\x22\x02\x08\x01", 6);
+    ck_assert(decode());
+    ck_assert(in.has_open_executor && in.has_unknown_fields);
+}
+END_TEST
+
 START_TEST(hello_comes_out_as_it_went_in)
 {
     const struct hello hellos[] = {
@@ -90,7 +122,7 @@ END_TEST
 START_TEST(welcome_comes_out_as_it_went_in)
 {
     struct welcome welcome = {1, 2, U64, WRITE_DIRECT, U64 - 1, 256, 0xF4F4F4F4u, true, U64 - 2, 6,
-                              7, 8, 9,   10,           ""};
+                              7, 8, 9,   10,           true,    ""};
 
     for (size_t length = 0; length <= VERSION_TEXT_MAX_BYTES; length += VERSION_TEXT_MAX_BYTES) {
         memset(welcome.daemon, 'v', length);
@@ -114,6 +146,7 @@ START_TEST(welcome_comes_out_as_it_went_in)
         ck_assert_uint_eq(reply.welcome.write_max_bytes, 8);
         ck_assert_uint_eq(reply.welcome.operations_max, 9);
         ck_assert_uint_eq(reply.welcome.ring_bytes, 10);
+        ck_assert_int_eq(reply.welcome.executor, true);
         ck_assert_str_eq(reply.welcome.daemon, welcome.daemon);
     }
 }
@@ -298,7 +331,7 @@ START_TEST(an_unknown_field_of_the_request_is_noticed)
     put_samples();
     ck_assert(decode());
     ck_assert(!in.has_unknown_fields);
-    put_bytes("\x20\x01", 2);
+    put_bytes("\x28\x01", 2);
     ck_assert(decode());
     ck_assert(in.has_unknown_fields);
     ck_assert_uint_eq(in.operations_count, SAMPLES);
@@ -324,9 +357,10 @@ int main(void)
 
     ADD_TESTS(suite, "round trips", every_operation_comes_out_as_it_went_in,
               operations_that_were_appended_come_out_in_order, ids_of_any_size_come_back,
-              hello_comes_out_as_it_went_in, welcome_comes_out_as_it_went_in,
-              results_come_out_as_they_went_in_and_in_order, every_status_comes_out_as_an_error_of_the_whole,
-              an_error_without_a_code_is_still_an_error, texts_longer_than_ours_are_cut);
+              open_executor_comes_out_as_it_went_in, hello_comes_out_as_it_went_in,
+              welcome_comes_out_as_it_went_in, results_come_out_as_they_went_in_and_in_order,
+              every_status_comes_out_as_an_error_of_the_whole, an_error_without_a_code_is_still_an_error,
+              texts_longer_than_ours_are_cut);
     ADD_TESTS(suite, "not known", an_empty_operation_is_refused,
               an_operation_of_another_version_is_refused_and_named,
               an_unknown_field_of_an_operation_is_refused_wherever_it_stands,

@@ -168,6 +168,50 @@ START_TEST(memory_is_filled_only_with_what_traps)
 }
 END_TEST
 
+static void assert_executor_refused(struct hello hello, enum status status, const char *field)
+{
+    struct result result;
+
+    result_init(&result);
+    ck_assert_int_eq(hello_validate_executor(&hello, &result), status);
+    ck_assert_int_eq(result.status, status);
+    ck_assert_str_eq(result.field, field);
+    ck_assert_str_ne(result.text, "");
+    ck_assert_uint_lt(strlen(result.text), ERROR_TEXT_MAX_BYTES - 1);
+}
+
+START_TEST(an_executor_wishes_for_no_arena_of_its_own)
+{
+    const struct hello whole = {.version_min = 0, .version_max = UINT32_MAX, .features = UINT64_MAX};
+    struct result result;
+    struct hello hello;
+
+    result_init(&result);
+    ck_assert_int_eq(hello_validate_executor(&plain, &result), STATUS_OK);
+    ck_assert_int_eq(hello_validate_executor(&whole, &result), STATUS_OK);
+    hello = plain;
+    hello.version_min = hello.version_max = 2;
+    assert_executor_refused(hello, STATUS_VERSION, "version_max");
+    hello.version_max = 1;
+    assert_executor_refused(hello, STATUS_INVALID, "version_min");
+    /* What an owner may say, and what nobody may. */
+    for (int large = 0; large < 2; large++) {
+        hello = plain;
+        hello.granularity = large ? UINT32_MAX : 64;
+        assert_executor_refused(hello, STATUS_INVALID, "granularity");
+        hello = plain;
+        hello.fill_pattern = large ? UINT32_MAX : FILL_PATTERN_DEFAULT;
+        assert_executor_refused(hello, STATUS_INVALID, "fill_pattern");
+        hello = plain;
+        hello.write_mode = large ? UINT32_MAX : WRITE_THROUGH;
+        assert_executor_refused(hello, STATUS_INVALID, "write_mode");
+        hello = plain;
+        hello.arena_bytes = large ? UINT64_MAX : 1;
+        assert_executor_refused(hello, STATUS_INVALID, "arena_bytes");
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("hello");
@@ -180,6 +224,7 @@ int main(void)
     tcase_add_test(all, an_arena_has_at_most_64_gib);
     tcase_add_test(all, features_are_wishes_and_never_refused);
     tcase_add_test(all, memory_is_filled_only_with_what_traps);
+    tcase_add_test(all, an_executor_wishes_for_no_arena_of_its_own);
     suite_add_tcase(suite, all);
     return suite_run(suite);
 }

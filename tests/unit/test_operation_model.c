@@ -108,7 +108,7 @@ static void tear_down(void)
     ck_assert_int_eq(munmap((void *)(uintptr_t)rx, session->shape.arena_bytes), 0);
     if (rw != NULL)
         ck_assert_int_eq(munmap(rw, session->shape.arena_bytes), 0);
-    session = session_free(session);
+    session = session_unref(session);
     ck_assert_uint_eq(account->held[QUOTA_BYTES], 0);
     account = account_unref(&quota, account);
     policy = policy_unref(policy);

@@ -393,6 +393,48 @@ START_TEST(what_is_no_socket_is_an_error)
 }
 END_TEST
 
+START_TEST(what_was_sent_is_unread_until_all_of_it_was_received)
+{
+    struct record record;
+
+    ck_assert(!record_is_unread(far));
+    ck_assert_int_eq(record_send(far, false, "a", 1, NULL, 0), 0);
+    ck_assert_int_eq(record_send(far, false, "b", 1, pieces, 1), 0);
+    ck_assert(record_is_unread(far) && !record_is_unread(near));
+    ck_assert_int_eq(record_recv(near, false, in, sizeof in, 0, &record), RECORD_WHOLE);
+    ck_assert(record_is_unread(far));
+    ck_assert_int_eq(record_recv(near, false, in, sizeof in, 0, &record), RECORD_E_FDS);
+    ck_assert(!record_is_unread(far));
+    ck_assert(!record_is_unread(-1));
+}
+END_TEST
+
+START_TEST(what_is_dropped_was_all_and_closes_a_socket_that_was_in_it)
+{
+    struct record record;
+
+    ck_assert_int_eq(record_send(near, false, "unread", 6, NULL, 0), 0);
+    ck_assert_int_eq(record_send(far, false, "a", 1, NULL, 0), 0);
+    ck_assert_int_eq(send(far, "", 0, 0), 0); /* looks like the end */
+    ck_assert_int_eq(record_send(far, false, in, 1000, NULL, 0), 0);
+    send_rights("", 0, far, 3);
+    send_rights("x", 1, far, 1);
+    (void)close(far);
+    ck_assert(record_is_unread(near)); /* far is in what lies at near */
+    (void)shutdown(near, SHUT_RDWR);
+    record_drop(near);
+    ck_assert(!record_is_unread(near));
+    /* Nothing there, and nobody: both are fine. */
+    record_drop(near);
+    open_sockets();
+    record_drop(near);
+    ck_assert_int_eq(record_send(far, false, "b", 1, NULL, 0), 0);
+    ck_assert_int_eq(record_recv(near, false, in, 1, 0, &record),
+                     RECORD_E_FDS); /* it asks for credentials now */
+    record_drop(-1);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("record");
@@ -419,6 +461,8 @@ int main(void)
     tcase_add_test(all, a_full_socket_is_told_and_takes_more_once_it_is_read);
     tcase_add_test(all, a_signal_ends_a_wait);
     tcase_add_test(all, what_is_no_socket_is_an_error);
+    tcase_add_test(all, what_was_sent_is_unread_until_all_of_it_was_received);
+    tcase_add_test(all, what_is_dropped_was_all_and_closes_a_socket_that_was_in_it);
     suite_add_tcase(suite, all);
     return suite_run(suite);
 }

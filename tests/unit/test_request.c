@@ -406,6 +406,14 @@ START_TEST(every_operation_has_a_name_of_its_own)
 }
 END_TEST
 
+START_TEST(only_query_and_statistics_leave_all_as_it_is)
+{
+    for (int i = 0; i < OPERATION_COUNT; i++)
+        ck_assert_int_eq(operation_only_reads((enum operation)i),
+                         i == OPERATION_QUERY || i == OPERATION_STATISTICS);
+}
+END_TEST
+
 START_TEST(a_long_reason_is_cut_and_ended)
 {
     struct result result;
@@ -445,6 +453,7 @@ int main(void)
     tcase_add_test(all, only_in_a_direct_session_has_the_client_filled);
     tcase_add_test(all, no_sum_of_what_passes_overflows);
     tcase_add_test(all, every_operation_has_a_name_of_its_own);
+    tcase_add_test(all, only_query_and_statistics_leave_all_as_it_is);
     tcase_add_test(all, a_long_reason_is_cut_and_ended);
     tcase_set_timeout(all, 0);
     suite_add_tcase(suite, all);
