@@ -40,6 +40,7 @@ void config_init(struct config *config)
         .session_max = 1024,
         .span_max = 4u << 20,
         .ring = true,
+        .forbid = SCAN_SYSCALL | SCAN_PKU | SCAN_SEGMENT,
         .rate = 0,
     };
 }
@@ -167,6 +168,37 @@ static bool read_yes_no(struct reader *reader, const struct key *key, const char
     return true;
 }
 
+static bool read_scan(struct reader *reader, const struct key *key, const char *value)
+{
+    static const char *const modes[] = {[SCAN_OFF] = "off", [SCAN_REPORT] = "report", [SCAN_DENY] = "deny"};
+
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        if (strcmp(value, modes[i]) != 0)
+            continue;
+        reader->config->scan = (enum scan_mode)i;
+        return true;
+    }
+    return mistake(reader, "%s=%s: it is off, report or deny", key->name, value);
+}
+
+static bool read_forbid(struct reader *reader, const struct key *key, const char *value)
+{
+    char words[64];
+    char *rest = words;
+    char *word;
+
+    reader->config->forbid = 0;
+    (void)snprintf(words, sizeof words, "%s", value);
+    while ((word = strsep(&rest, " ")) != NULL) {
+        uint32_t set = scan_set(word);
+
+        if (set == 0)
+            return mistake(reader, "%s=%s: it is some of syscall, pku, segment and far", key->name, value);
+        reader->config->forbid |= set;
+    }
+    return true;
+}
+
 static bool read_uids(struct reader *reader, const struct key *key, const char *value)
 {
     struct config *config = reader->config;
@@ -217,6 +249,8 @@ static const struct key keys[] = {
     KEY_OF("class default", "span_max", read_count, span_max, 1, UINT32_MAX),
     KEY_OF("class default", "ring", read_yes_no, ring, 0, 0),
     KEY_OF("class default", "rate", read_count, rate, 0, UINT32_MAX),
+    KEY_OF("class default", "scan", read_scan, scan, 0, 0),
+    KEY_OF("class default", "forbid", read_forbid, forbid, 0, 0),
     KEY_OF("class default", "huge_pages", read_yes_no, huge_pages, 0, 0),
 };
 
@@ -298,6 +332,8 @@ static bool consistent(struct reader *reader)
     if (config->arena_bytes > config->arena_max_bytes)
         return mistake(reader, "arena=%" PRIu64 " is above arena_max=%" PRIu64, config->arena_bytes,
                        config->arena_max_bytes);
+    if (config->scan != SCAN_OFF && config->write_direct)
+        return mistake(reader, "scan=: what clients write directly (write=direct) can't be scanned");
     return true;
 }
 

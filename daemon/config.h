@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "daemon/scan.h"
+
 #define CONFIG_UIDS_MAX 64u
 
 struct uid_range {
@@ -35,6 +37,8 @@ struct config {
     uint32_t span_max;    /* per session */
     bool ring;            /* whether sessions get one */
     uint32_t rate;        /* operations per second and session; 0: as many as it can */
+    enum scan_mode scan;  /* what is written */
+    uint32_t forbid;      /* SCAN_ sets */
     bool huge_pages;      /* for arenas of clients that ask for them */
 };
 

@@ -85,6 +85,8 @@ struct session *session_new(uint64_t id, const struct config *config, const stru
     };
     session->bytes_max = config->bytes_max;
     session->span_max = config->span_max;
+    session->scan = config->scan;
+    session->forbid = config->forbid;
     features = grant_features(config, kind, arena_bytes, hello->features);
     session->immediate_release = (features & FEATURE_IMMEDIATE_RELEASE) != 0;
     charge_init(&session->bytes, account, QUOTA_BYTES);

@@ -10,6 +10,7 @@
 #include "daemon/config.h"
 #include "daemon/peer.h"
 #include "daemon/quota.h"
+#include "daemon/scan.h"
 #include "proto/heap.h"
 #include "proto/hello.h"
 #include "proto/request.h"
@@ -27,6 +28,9 @@ struct session {
     uint64_t reserved_peak_bytes;
     uint32_t span_max;
     bool immediate_release;
+    enum scan_mode scan;
+    uint32_t forbid;   /* SCAN_ sets that are looked for */
+    uint64_t findings; /* writes and patches in which one was found, done or refused */
 };
 
 /*
