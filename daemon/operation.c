@@ -124,13 +124,17 @@ static enum status run_query(struct session *session, const struct request *requ
 static enum status run_write(struct session *session, const struct request *request, struct result *result)
 {
     struct heap_span span;
-
     const uint8_t *data;
 
-    if (find_writable(session, request, request->data_bytes, &span, result) == STATUS_OK &&
-        screen_pass(session, &span, request->at, request->data, request->data_bytes, "data", &data, result))
+    if (find_writable(session, request, request->data_bytes, &span, result) != STATUS_OK ||
+        !screen_pass(session, &span, request->at, request->data, request->data_bytes, "data", &data, result))
+        return result->status;
+    if (session->scan == SCAN_OFF)
         arena_write(&session->arena, span.offset + request->at, data, request->data_bytes);
-    return result->status;
+    else
+        arena_replace(&session->arena, span.offset + request->at, data, request->data_bytes,
+                      SCAN_NEUTRAL_BYTE);
+    return STATUS_OK;
 }
 
 /* As if it were going to find what it expects. */

@@ -46,6 +46,16 @@ enum scan_mode { SCAN_OFF, SCAN_REPORT, SCAN_DENY };
 #define SCAN_STEP_BYTES 1u
 #endif
 
+/*
+ * No instruction that can be forbidden has it, nor does anything begin with it: what is half written is half
+ * this, and not half what was there before.
+ */
+#if defined(__aarch64__)
+#define SCAN_NEUTRAL_BYTE 0xFFu
+#else
+#define SCAN_NEUTRAL_BYTE 0x06u
+#endif
+
 struct scan_hit {
     size_t index;     /* of its first byte */
     size_t length;    /* of the bytes by which it is known: more may follow, and prefixes stand before */

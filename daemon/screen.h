@@ -6,6 +6,8 @@
  * whichever spans it would touch. Each change is looked at together with as many bytes before and after it
  * as an instruction can reach; what lies beyond has not changed. Trap fill needs no look: it comes by whole
  * granules, and no instruction that can be forbidden begins or ends with it (test_scan shows that).
+ * A write goes by arena_replace(), since what was there before and what comes are clean, but not every
+ * mixture of both.
  * In a session that only reports all is written, and what it forbids is counted and logged.
  */
 #ifndef DAEMON_SCREEN_H

@@ -210,6 +210,29 @@ START_TEST(no_instruction_begins_or_ends_with_trap_fill)
 }
 END_TEST
 
+/* So that what is half replaced by it is nothing that neither the old bytes nor the new ones were. */
+START_TEST(no_instruction_has_the_neutral_byte)
+{
+    for (uint32_t others = 0; others < 1u << 16; others++) {
+        for (size_t place = 0; place < 4; place++) {
+            for (size_t i = 0; i < sizeof instructions / sizeof instructions[0]; i++) {
+                uint8_t bytes[4];
+                struct scan_hit hit;
+
+                /* What is found, with that byte somewhere and two others changed. */
+                memcpy(bytes, instructions[i].bytes, sizeof bytes);
+                bytes[(place + 1) % 4] = (uint8_t)others;
+                bytes[(place + 2) % 4] = (uint8_t)(others >> 8);
+                bytes[place] = SCAN_NEUTRAL_BYTE;
+                ck_assert_msg(!scan_find(bytes, sizeof bytes, ALL, &hit) || hit.index > place ||
+                                  hit.index + hit.length <= place,
+                              "%s has a neutral byte", hit.name);
+            }
+        }
+    }
+}
+END_TEST
+
 /* ---- Quick and plain -------------------------------------------------------------------------- */
 
 static void compare(const uint8_t *bytes, size_t count, uint32_t sets)
@@ -299,6 +322,7 @@ int main(void)
     tcase_add_loop_test(one, none_reaches_further_than_it_is_said, 0, count);
     tcase_add_test(one, the_first_of_several_is_told);
     tcase_add_test(one, nothing_is_found_in_nothing);
+    tcase_add_test(one, no_instruction_has_the_neutral_byte);
     tcase_add_test(one, no_instruction_begins_or_ends_with_trap_fill);
     suite_add_tcase(suite, one);
     tcase_set_timeout(quick, 0);
