@@ -276,7 +276,7 @@ void arena_replace(struct arena *arena, uint64_t offset, const void *data, size_
 {
     assert(offset <= arena->grown_bytes && bytes <= arena->grown_bytes - offset);
     memset(arena->bytes + offset, between, bytes);
-    atomic_thread_fence(memory_order_seq_cst); /* all of it, before anything of what follows */
+    atomic_thread_fence(memory_order_release); /* all of it before anything of what follows */
     arena_write(arena, offset, data, bytes);
 }
 

@@ -11,12 +11,16 @@
 /* Findings of one session that the log tells one by one. */
 #define LOGGED_FINDINGS_MAX 8u
 
+#define LINE_BYTES 64u
+
 /* Bytes of the arena as they would be: what is to be written, between what stands beside it. */
 struct window {
     uint64_t from; /* of the arena */
     size_t before; /* bytes that are there already */
     size_t count;
-    uint8_t bytes[SCAN_REACH_BYTES + WRITE_MAX_BYTES + SCAN_REACH_BYTES];
+    const uint8_t *bytes;
+    /* In the first line what is before, so that the data, as it does in staging, begins with a line. */
+    uint8_t room[LINE_BYTES + WRITE_MAX_BYTES + SCAN_REACH_BYTES] __attribute__((aligned(LINE_BYTES)));
 };
 
 static void join(struct window *window, const struct arena *arena, uint64_t offset, const void *data,
@@ -31,9 +35,10 @@ static void join(struct window *window, const struct arena *arena, uint64_t offs
     window->from = from;
     window->before = (size_t)(offset - from);
     window->count = (size_t)(to - from);
-    memcpy(window->bytes, arena->bytes + from, window->before);
-    memcpy(window->bytes + window->before, data, bytes);
-    memcpy(window->bytes + window->before + bytes, arena->bytes + end, (size_t)(to - end));
+    window->bytes = window->room + LINE_BYTES - window->before;
+    memcpy(window->room + LINE_BYTES - window->before, arena->bytes + from, window->before);
+    memcpy(window->room + LINE_BYTES, data, bytes);
+    memcpy(window->room + LINE_BYTES + bytes, arena->bytes + end, (size_t)(to - end));
 }
 
 /* The first instruction that has one of the `bytes` to be written. */
