@@ -129,7 +129,7 @@ static enum status run_write(struct session *session, const struct request *requ
     if (find_writable(session, request, request->data_bytes, &span, result) != STATUS_OK ||
         !screen_pass(session, &span, request->at, request->data, request->data_bytes, "data", &data, result))
         return result->status;
-    if (session->scan == SCAN_OFF)
+    if (session->scan != SCAN_DENY)
         arena_write(&session->arena, span.offset + request->at, data, request->data_bytes);
     else
         arena_replace(&session->arena, span.offset + request->at, data, request->data_bytes,
