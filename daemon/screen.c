@@ -77,16 +77,16 @@ bool screen_pass(struct session *session, const struct heap_span *span, uint64_t
     uint64_t first;
 
     *screened = data;
-    if (session->scan == SCAN_OFF || bytes == 0)
+    if (session->class->scan == SCAN_OFF || bytes == 0)
         return true;
     join(&window, &session->arena, span->offset + at, data, bytes);
     *screened = window.bytes + window.before;
-    if (!find(&window, bytes, session->forbid, &hit))
+    if (!find(&window, bytes, session->class->forbid, &hit))
         return true;
     first = window.from + hit.index;
     describe(text, sizeof text, hit.name, first, span);
     session->findings++;
-    if (session->scan == SCAN_REPORT) {
+    if (session->class->scan == SCAN_REPORT) {
         if (session->findings <= LOGGED_FINDINGS_MAX)
             log_client(LOG_NOTICE, "session %" PRIu64 ": scan: %s", session->id, text);
         return true;

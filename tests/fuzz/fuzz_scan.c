@@ -7,7 +7,9 @@
  *   would then hold one, which is told where it is; and otherwise done.
  */
 #include <string.h>
+#include <unistd.h>
 
+#include "daemon/config.h"
 #include "daemon/operation.h"
 #include "tests/fuzz/guarded.h"
 #include "tests/fuzz/input.h"
@@ -17,30 +19,32 @@
 #define CHANGES_MAX 16
 #define SPANS 3u
 #define SPAN_BYTES 64u
-#define ARENA_BYTES (UINT64_C(1) << 16)
 /* With some trap fill before and behind. */
 #define BESIDE_BYTES 4u
 #define LOOKED_AT_BYTES (BESIDE_BYTES + SPANS * SPAN_BYTES + BESIDE_BYTES)
 
-static struct session session;
+static struct class *class;
+static struct session *session;
 static uint64_t spans; /* offset of the first of SPANS that lie side by side */
 
 static void set_up(void)
 {
+    static struct quota quota;
+    const struct peer peer = {.uid = geteuid() + 1, .pidfd = -1};
+    struct hello hello = {.version_max = PROTOCOL_VERSION, .arena_bytes = BLOCK_BYTES};
+    struct welcome welcome;
     struct result result;
 
-    if (session.arena.bytes != NULL)
+    if (session != NULL)
         return;
-    session.shape = (struct shape){.arena_bytes = ARENA_BYTES, .granularity = SPAN_BYTES};
-    session.shape.span_max_bytes = heap_span_max_bytes(ARENA_BYTES, SPAN_BYTES);
-    session.span_max = SPANS;
-    session.scan = SCAN_DENY;
-    must_be(arena_init(&session.arena, ARENA_THROUGH, ARENA_BYTES, FILL_PATTERN_DEFAULT, false), 0);
-    must_be(heap_init(&session.heap, ARENA_BYTES, SPAN_BYTES), 0);
-    must_be(arena_grow(&session.arena, ARENA_BYTES), 0);
-    heap_set_grown(&session.heap, ARENA_BYTES);
+    class = config_defaults("scan")->classes[0];
+    class->scan = SCAN_DENY;
+    result_init(&result);
+    must_be(hello_validate(&hello, &result), STATUS_OK);
+    session = session_new(1, class, &peer, quota_account(&quota, peer.uid), &hello, &welcome, &result);
+    must(session != NULL);
     for (unsigned i = 0; i < SPANS; i++) {
-        must_be(operation_run(&session, &(struct request){.operation = OPERATION_ALLOC, .size = SPAN_BYTES},
+        must_be(operation_run(session, &(struct request){.operation = OPERATION_ALLOC, .size = SPAN_BYTES},
                               &result),
                 STATUS_OK);
         spans = i == 0 ? result.offset : spans;
@@ -77,14 +81,14 @@ static void change(struct input *input)
     struct scan_hit hit;
     bool is_dirty;
 
-    memcpy(before, session.arena.bytes + looked_at, sizeof before);
+    memcpy(before, session->arena.bytes + looked_at, sizeof before);
     memcpy(then, before, sizeof then);
     if ((shape & 0x80) != 0) {
         request.operation = OPERATION_PATCH;
         request.width = 1u << (shape & 3);
         request.at = at - at % request.width;
         request.desired = input_number(input, request.width);
-        memcpy(&request.expected, session.arena.bytes + request.span + request.at, request.width);
+        memcpy(&request.expected, session->arena.bytes + request.span + request.at, request.width);
         memcpy(then + (request.span + request.at - looked_at), &request.desired, request.width);
     } else {
         request.operation = OPERATION_WRITE;
@@ -94,11 +98,11 @@ static void change(struct input *input)
         if (request.data_bytes > 0)
             memcpy(then + (request.span + request.at - looked_at), request.data, request.data_bytes);
     }
-    is_dirty = scan_find_plainly(then, sizeof then, session.forbid, &hit);
-    must_be(operation_run(&session, &request, &result), is_dirty ? STATUS_FORBIDDEN : STATUS_OK);
+    is_dirty = scan_find_plainly(then, sizeof then, class->forbid, &hit);
+    must_be(operation_run(session, &request, &result), is_dirty ? STATUS_FORBIDDEN : STATUS_OK);
     if (is_dirty)
         must_be(result.found, looked_at + hit.index);
-    must(memcmp(session.arena.bytes + looked_at, is_dirty ? before : then, sizeof then) == 0);
+    must(memcmp(session->arena.bytes + looked_at, is_dirty ? before : then, sizeof then) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
@@ -106,9 +110,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     struct input input = {data, bytes};
 
     set_up();
-    arena_fill(&session.arena, spans - BESIDE_BYTES, LOOKED_AT_BYTES);
-    session.forbid = input_byte(&input) & ALL;
-    compare(input.at, input.left, session.forbid);
+    arena_fill(&session->arena, spans - BESIDE_BYTES, LOOKED_AT_BYTES);
+    class->forbid = input_byte(&input) & ALL;
+    compare(input.at, input.left, class->forbid);
     for (int i = 0; i < CHANGES_MAX && input.left > 0; i++)
         change(&input);
     return 0;
