@@ -23,6 +23,7 @@
 #define BESIDE_BYTES 4u
 #define LOOKED_AT_BYTES (BESIDE_BYTES + SPANS * SPAN_BYTES + BESIDE_BYTES)
 
+static struct policy *policy;
 static struct class *class;
 static struct session *session;
 static uint64_t spans; /* offset of the first of SPANS that lie side by side */
@@ -37,7 +38,8 @@ static void set_up(void)
 
     if (session != NULL)
         return;
-    class = config_defaults("scan")->classes[0];
+    policy = config_defaults("scan");
+    class = policy->classes[0];
     class->scan = SCAN_DENY;
     result_init(&result);
     must_be(hello_validate(&hello, &result), STATUS_OK);
