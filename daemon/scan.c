@@ -226,7 +226,8 @@ static inline __attribute__((always_inline)) bool find(const uint8_t *bytes, siz
         return find_in(bytes, count, count - STRIDE - 1, sets, far, hit);
     }
     memset(few, 0, sizeof few);
-    memcpy(few, bytes, count);
+    if (count > 0)
+        memcpy(few, bytes, count);
     return find_in(few, count, 0, sets, far, hit);
 }
 

@@ -124,7 +124,7 @@ static void expect_forbidden(struct result result, uint64_t at)
 static void expect_clean(uint64_t from, uint64_t bytes)
 {
     struct scan_hit hit;
-    bool found = scan_find_plainly(client.rx + from - 4, bytes + 8, ALL, &hit);
+    bool found = scan_find(client.rx + from - 4, bytes + 8, ALL, &hit);
 
     ck_assert_msg(!found, "%s stands at 0x%jx", hit.name, (uintmax_t)(from - 4 + hit.index));
 }
