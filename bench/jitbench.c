@@ -14,6 +14,7 @@
 #include "direct.h"
 #include "idle.h"
 #include "rows.h"
+#include "scan.h"
 #include "threads.h"
 #include "through.h"
 #include "trouble.h"
@@ -25,15 +26,11 @@ static const struct section {
     const char *rows[2]; /* how their names begin */
     void (*report)(struct bench *bench);
 } sections[] = {
-    {{"floor."}, baseline_report_floors},
-    {{"peer."}, baseline_report_peers},
-    {{"through."}, through_report},
-    {{"direct."}, direct_report},
-    {{"churn.", "density."}, churn_report},
-    {{"sessions."}, sessions_report},
-    {{"crowd."}, crowd_report},
-    {{"threads."}, threads_report},
-    {{"idle."}, idle_report},
+    {{"floor."}, baseline_report_floors}, {{"peer."}, baseline_report_peers},
+    {{"through."}, through_report},       {{"scan."}, scan_report},
+    {{"direct."}, direct_report},         {{"churn.", "density."}, churn_report},
+    {{"sessions."}, sessions_report},     {{"crowd."}, crowd_report},
+    {{"threads."}, threads_report},       {{"idle."}, idle_report},
     {{"drift."}, baseline_report_drift},
 };
 

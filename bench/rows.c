@@ -34,6 +34,10 @@ const struct row rows[] = {
     {"through.write-16m", "one write of 16 MiB", "GB/s", "memcpy", AT_LEAST(RATIO, 0.6)},
     {"through.first-call", "connect, alloc, write, first call", "us", "SEQPACKET", AT_MOST(RATIO, 20)},
 
+    {"scan.off", "one write, not looked at", "us", NULL, STATED},
+    {"scan.on", "looked at for syscall, pku, segment", "us", "not looked at", AT_MOST(RATIO, 2)},
+    {"scan.far", "for far as well", "us", "not looked at", STATED},
+
     {"direct.cycle", "alloc + store by rw + release", "us", "asmjit", AT_MOST(RATIO, 1)},
     {"direct.cycle-write", "alloc + jitc_write() + release", "us", "asmjit", AT_MOST(RATIO, 1)},
 

@@ -198,11 +198,12 @@ int call_receive(struct jitc_client *client, uint64_t id, struct reply_record *r
 
 int call_status(const struct result *result)
 {
+    struct failure failure;
+
     if (result->status == STATUS_OK)
         return JITC_OK;
-    if (result->field[0] == '\0')
-        return failure_set((int)result->status, "%s", result->text);
-    return failure_set((int)result->status, "%s: %s", result->field, result->text);
+    failure_note(&failure, result);
+    return failure_tell(&failure);
 }
 
 static int run_by_socket(struct jitc_client *client, const struct request *request, struct result *result)

@@ -5,16 +5,16 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
-#include "client/jitclient.h"
-#include "proto/status.h"
+#include "client/client.h"
 
 _Static_assert((int)JITC_E_MALFORMED == (int)STATUS_MALFORMED &&
-                   (int)JITC_E_STOPPING == (int)STATUS_STOPPING &&
-                   (int)JITC_E_STOPPING + 1 == (int)STATUS_COUNT,
+                   (int)JITC_E_FORBIDDEN == (int)STATUS_FORBIDDEN &&
+                   (int)JITC_E_FORBIDDEN + 1 == (int)STATUS_COUNT,
                "the daemon's statuses are passed on as they are");
 
-static _Thread_local char detail[512];
+static _Thread_local struct failure last;
 
 int failure_set(int status, const char *format, ...)
 {
@@ -23,15 +23,47 @@ int failure_set(int status, const char *format, ...)
 
     va_start(args, format);
     errno = error;
-    (void)vsnprintf(detail, sizeof detail, format, args);
+    (void)vsnprintf(last.detail, sizeof last.detail, format, args);
     va_end(args);
     errno = error;
+    last.status = status;
     return status;
+}
+
+void failure_note(struct failure *failure, const struct result *refusal)
+{
+    size_t name_bytes = strcspn(refusal->text, ":");
+
+    failure->status = (int)refusal->status;
+    (void)snprintf(failure->detail, sizeof failure->detail, "%s%s%s", refusal->field,
+                   refusal->field[0] == '\0' ? "" : ": ", refusal->text);
+    (void)snprintf(failure->instruction, sizeof failure->instruction, "%.*s", (int)name_bytes, refusal->text);
+    failure->at = refusal->found;
+}
+
+int failure_tell(const struct failure *failure)
+{
+    last = *failure;
+    return last.status;
+}
+
+const struct failure *failure_last(void)
+{
+    return &last;
 }
 
 const char *jitc_error_detail(void)
 {
-    return detail;
+    return last.detail;
+}
+
+const void *jitc_error_forbidden(const jitc_client *client, const char **name)
+{
+    if (last.status != JITC_E_FORBIDDEN || last.at >= client->map.bytes)
+        return NULL;
+    if (name != NULL)
+        *name = last.instruction;
+    return client->map.rx + last.at;
 }
 
 const char *jitc_strerror(int status)
@@ -61,6 +93,7 @@ const char *jitc_strerror(int status)
         {JITC_E_NO_MEMORY, "daemon is out of memory"},
         {JITC_E_HELLO_TIMEOUT, "said no Hello in time"},
         {JITC_E_STOPPING, "daemon is shutting down"},
+        {JITC_E_FORBIDDEN, "forbidden instruction"},
         {JITC_E_NO_BROKER, "no broker to connect to"},
         {JITC_E_DISCONNECTED, "disconnected from the broker"},
         {JITC_E_TIMEOUT, "no answer in time"},

@@ -83,6 +83,7 @@ enum jitc_status {
     JITC_E_NO_MEMORY = 18,        /* the daemon could not get memory from the system */
     JITC_E_HELLO_TIMEOUT = 19,    /* connected, but never said Hello */
     JITC_E_STOPPING = 20,         /* the daemon is shutting down */
+    JITC_E_FORBIDDEN = 21,        /* the bytes hold an instruction that the policy forbids */
 
     /* Found on this side of the socket. */
     JITC_E_NO_BROKER = 100,       /* no socket to connect to, or nobody behind it */
@@ -106,16 +107,25 @@ JITC_API const char *jitc_strerror(int status);
  */
 JITC_API const char *jitc_error_detail(void);
 
-/* "MAJOR.MINOR.PATCH" of the library that is loaded. */
-JITC_API const char *jitc_version(void);
-
-/* ---- Clients ------------------------------------------------------------ */
-
 /*
  * A connection to a broker, its arena and what lives in it: its owner's, or an executor's (jitc_attach()).
  * Opaque.
  */
 typedef struct jitc_client jitc_client;
+
+/*
+ * Where the last failure on this thread, which was FORBIDDEN and of this client, found the forbidden
+ * instruction: the address at which its first byte is, or would have been, run. That may be up to
+ * 3 bytes before the span or the bytes that were written, where what stands there completes it. With
+ * *name (may be NULL) as policies and manuals call it ("syscall"), valid until the next failure on this
+ * thread. NULL, and *name unchanged, where the last failure was another.
+ */
+JITC_API const void *jitc_error_forbidden(const jitc_client *client, const char **name);
+
+/* "MAJOR.MINOR.PATCH" of the library that is loaded. */
+JITC_API const char *jitc_version(void);
+
+/* ---- Clients ------------------------------------------------------------ */
 
 enum jitc_write_mode {
     JITC_WRITE_ANY = 0,     /* whatever the policy grants, direct if it can be had */
@@ -329,7 +339,7 @@ typedef enum jitc_write_policy {
  * atomic: on failure of a write of more than 32 KiB a prefix may be written.
  * The code being written must not be running; to change running code use jitc_patch().
  * Clears JITC_SPAN_ICACHE_CLEAN in *span.
- * Errors: OUT_OF_RANGE, SEALED, NO_SPAN, FOREIGN_POINTER.
+ * Errors: OUT_OF_RANGE, SEALED, NO_SPAN, FOREIGN_POINTER, FORBIDDEN.
  */
 JITC_API int jitc_write(jitc_client *client, jitc_span *span, size_t offset, const void *src, size_t size,
                         jitc_write_policy policy);
@@ -347,6 +357,7 @@ typedef int (*jitc_write_callback)(jitc_span *span, void *user);
 /*
  * Writes by callback; *span then has its new size. With a ring, where the daemon writes, it waits for all
  * that the client was asked for, and can tell what jitc_flush() tells. Errors: as jitc_write(), and CALLBACK.
+ * Where the daemon refuses the write, *span may have been shrunk all the same.
  */
 JITC_API int jitc_write_fn(jitc_client *client, jitc_span *span, jitc_write_callback callback, void *user,
                            jitc_write_policy policy);
@@ -382,7 +393,7 @@ JITC_API int jitc_scope_end(jitc_scope *scope);
  * makes every running thread of this process see the new code. `found` (may be NULL)
  * receives what was there before, also on MISMATCH.
  * Other processes that execute the arena (executors) call jitc_sync() when they have been told of it.
- * Errors: MISMATCH, MISALIGNED, INVALID (width), OUT_OF_RANGE, SEALED, NO_SPAN.
+ * Errors: MISMATCH, MISALIGNED, INVALID (width), OUT_OF_RANGE, SEALED, NO_SPAN, FORBIDDEN.
  */
 JITC_API int jitc_patch(jitc_client *client, jitc_span *span, size_t offset, unsigned width,
                         uint64_t expected, uint64_t desired, uint64_t *found);

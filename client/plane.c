@@ -61,11 +61,8 @@ static void tell_sink(struct sink *sink, const struct result *result)
         *sink->result = *result;
         sink->result->field = "";
     }
-    if (result->status == STATUS_OK || sink->status != JITC_OK)
-        return;
-    sink->status = (int)result->status;
-    (void)snprintf(sink->detail, sizeof sink->detail, "%s%s%s", result->field,
-                   result->field[0] == '\0' ? "" : ": ", result->text);
+    if (result->status != STATUS_OK && sink->failure.status == JITC_OK)
+        failure_note(&sink->failure, result);
 }
 
 static void collect_one(struct plane *plane, uint64_t number)
@@ -106,9 +103,10 @@ int plane_tell_refusal(struct jitc_client *client)
     head = ring_head(&client->plane.ring);
     if (head != RING_ENDED)
         collect(&client->plane, head);
-    if (unanswered->status != JITC_OK)
-        status = failure_set(unanswered->status, "an earlier operation was refused: %s", unanswered->detail);
-    unanswered->status = JITC_OK;
+    if (unanswered->failure.status != JITC_OK)
+        status = failure_set(unanswered->failure.status, "an earlier operation was refused: %s",
+                             unanswered->failure.detail);
+    unanswered->failure.status = JITC_OK;
     client_unlock(client);
     return status;
 }
@@ -216,7 +214,7 @@ int plane_put_write(struct jitc_client *client, const struct request *request, s
 {
     struct request chunk = *request;
     size_t left = request->data_bytes;
-    int before = sink->status; /* an earlier write's */
+    int before = sink->failure.status; /* an earlier write's */
 
     do {
         int status;
@@ -232,7 +230,7 @@ int plane_put_write(struct jitc_client *client, const struct request *request, s
         /* The daemon copies this one while we stage the next. */
         if (left > 0)
             plane_publish(&client->plane);
-    } while (left > 0 && sink->status == before);
+    } while (left > 0 && sink->failure.status == before);
     return JITC_OK;
 }
 
@@ -418,8 +416,8 @@ int plane_run(struct jitc_client *client, const struct request *request, struct 
     plane_publish(&client->plane);
     client_unlock(client);
     status = plane_wait(client, number);
-    if (status == JITC_OK && sink.status != JITC_OK)
-        status = failure_set(sink.status, "%s", sink.detail);
+    if (status == JITC_OK && sink.failure.status != JITC_OK)
+        status = failure_tell(&sink.failure);
     client_relock(client);
     return status;
 }

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "client/failure.h"
 #include "client/jitclient.h"
 #include "proto/request.h"
 #include "proto/result.h"
@@ -27,15 +28,14 @@ struct jitc_client;
 
 /* Who is told of an entry. Must live until the entry is done, or the connection lost. */
 struct sink {
-    struct result *result; /* gets the answer; NULL: only refusals are of interest */
-    int status;            /* of the first refusal; JITC_OK: there was none */
-    char detail[256];
+    struct result *result;  /* gets the answer; NULL: only refusals are of interest */
+    struct failure failure; /* the first refusal; its status is JITC_OK: there was none */
 };
 
 static inline void sink_init(struct sink *sink, struct result *result)
 {
     sink->result = result;
-    sink->status = 0; /* JITC_OK; the detail is of no importance then */
+    sink->failure.status = 0; /* JITC_OK; the rest is of no importance then */
 }
 
 /* What we remember of an entry until it is collected. */

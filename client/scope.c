@@ -5,7 +5,6 @@
  * that record. What is directly writable is written at once.
  */
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,10 +27,9 @@ struct jitc_scope {
         uint64_t at;
         size_t bytes; /* to be flushed once they are written */
     } pending[OPERATIONS_MAX];
-    int status; /* of the first failure since the last flush that was reported */
-    char detail[256];
-    struct sink sink;     /* of what is in the ring, and ... */
-    uint64_t last_number; /* ... the last entry of it */
+    struct failure failure; /* the first one since the last flush that was reported, if there was one */
+    struct sink sink;       /* of what is in the ring, and ... */
+    uint64_t last_number;   /* ... the last entry of it */
 };
 
 int jitc_scope_begin(jitc_client *client, jitc_scope **scope, jitc_write_policy policy)
@@ -51,17 +49,15 @@ int jitc_scope_begin(jitc_client *client, jitc_scope **scope, jitc_write_policy 
     new->policy = policy;
     new->record = (struct buffer){.bytes = (uint8_t *)(new + 1), .capacity = RECORD_MAX_BYTES - ID_BYTES_MAX};
     new->operations = 0;
-    new->status = JITC_OK;
+    new->failure.status = JITC_OK;
     *scope = new;
     return JITC_OK;
 }
 
 static void remember(jitc_scope *scope, int status)
 {
-    if (status == JITC_OK || scope->status != JITC_OK)
-        return;
-    scope->status = status;
-    (void)snprintf(scope->detail, sizeof scope->detail, "%s", jitc_error_detail());
+    if (status != JITC_OK && scope->failure.status == JITC_OK)
+        scope->failure = *failure_last();
 }
 
 static void flush_pending(jitc_scope *scope)
@@ -83,9 +79,9 @@ static void exchange_by_plane(jitc_scope *scope)
         client_unlock(client);
         status = plane_wait_done(client, scope->last_number);
     }
-    if (status == JITC_OK && scope->sink.status != JITC_OK) {
-        status = failure_set(scope->sink.status, "%s", scope->sink.detail);
-        scope->sink.status = JITC_OK;
+    if (status == JITC_OK && scope->sink.failure.status != JITC_OK) {
+        status = failure_tell(&scope->sink.failure);
+        scope->sink.failure.status = JITC_OK;
     }
     flush_pending(scope);
     remember(scope, status);
@@ -294,10 +290,11 @@ int jitc_scope_flush(jitc_scope *scope)
     if (status != JITC_OK)
         return status;
     exchange(scope);
-    status = scope->status;
-    scope->status = JITC_OK;
-    if (status != JITC_OK)
-        return failure_set(status, "%s", scope->detail);
+    if (scope->failure.status != JITC_OK) {
+        status = failure_tell(&scope->failure);
+        scope->failure.status = JITC_OK;
+        return status;
+    }
     return scope->client->plane.memory == NULL ? JITC_OK : tell_others(scope->client);
 }
 

@@ -55,8 +55,8 @@ static int write_by_plane(struct jitc_client *client, const struct request *requ
     client_unlock(client);
     if (status == JITC_OK)
         status = plane_wait_done(client, number);
-    if (status == JITC_OK && sink.status != JITC_OK)
-        status = failure_set(sink.status, "%s", sink.detail);
+    if (status == JITC_OK && sink.failure.status != JITC_OK)
+        status = failure_tell(&sink.failure);
     return status;
 }
 

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -269,6 +270,14 @@ void arena_write(struct arena *arena, uint64_t offset, const void *data, size_t 
     if (bytes > 0)
         memcpy(arena->bytes + offset, data, bytes);
     arena->moved_bytes += bytes;
+}
+
+void arena_replace(struct arena *arena, uint64_t offset, const void *data, size_t bytes, uint8_t between)
+{
+    assert(offset <= arena->grown_bytes && bytes <= arena->grown_bytes - offset);
+    memset(arena->bytes + offset, between, bytes);
+    atomic_thread_fence(memory_order_release); /* all of it before anything of what follows */
+    arena_write(arena, offset, data, bytes);
 }
 
 uint64_t arena_patch(struct arena *arena, uint64_t offset, uint32_t width, uint64_t expected,

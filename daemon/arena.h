@@ -77,9 +77,14 @@ bool arena_trim(struct arena *arena, uint64_t bytes);
  */
 int arena_collapse(struct arena *arena);
 
-/* The range is below grown_bytes in all three. */
+/* The range is below grown_bytes in all of them. */
 void arena_fill(struct arena *arena, uint64_t offset, uint64_t bytes);
 void arena_write(struct arena *arena, uint64_t offset, const void *data, size_t bytes);
+/*
+ * Writes it with `between` there in between: who runs or reads the range meanwhile meets no mixture of what
+ * was there before and what is written.
+ */
+void arena_replace(struct arena *arena, uint64_t offset, const void *data, size_t bytes, uint8_t between);
 /* Atomic compare-and-swap of 1, 2, 4 or 8 aligned bytes; returns what was there. */
 uint64_t arena_patch(struct arena *arena, uint64_t offset, uint32_t width, uint64_t expected,
                      uint64_t desired);

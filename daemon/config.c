@@ -313,7 +313,7 @@ static const struct key class_keys[] = {
     {"rate", "0", read_rate, 0, 0, UINT32_MAX},
     {"huge_pages", "no", read_yes_no, OF(huge_pages), 0, 0},
     {"scan", "off", read_scan, OF(scan), 0, 0},
-    {"forbid", "syscall pku segment far", read_forbid, OF(forbid), 0, 0},
+    {"forbid", "syscall pku segment", read_forbid, OF(forbid), 0, 0},
     {"audit", "off", read_audit, OF(audit), 0, 0},
     {0},
 };

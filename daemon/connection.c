@@ -91,10 +91,11 @@ static void log_end(const struct connection *connection, const char *reason)
     }
     log_client(LOG_INFO,
                "session %" PRIu64 " ended: uid=%u pid=%d reason=\"%s\" operations=%" PRIu64
-               " refusals=%" PRIu64 " spans=%" PRIu32 " used=%" PRIu64 " reserved=%" PRIu64,
+               " refusals=%" PRIu64 " spans=%" PRIu32 " used=%" PRIu64 " reserved=%" PRIu64
+               " findings=%" PRIu64,
                session->id, (unsigned)connection->peer.uid, (int)connection->peer.pid, reason,
                connection->operations, connection->refusals, session->heap.spans,
-               heap_used_bytes(&session->heap), session->arena.grown_bytes);
+               heap_used_bytes(&session->heap), session->arena.grown_bytes, session->findings);
 }
 
 /* Lets go of what it holds as a peer of a user. */

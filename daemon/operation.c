@@ -3,6 +3,8 @@
 
 #include <inttypes.h>
 
+#include "daemon/screen.h"
+
 static void tell_span(struct result *result, const struct heap_span *span)
 {
     result->has_span = true;
@@ -128,19 +130,43 @@ static enum status run_query(struct session *session, const struct request *requ
 static enum status run_write(struct session *session, const struct request *request, struct result *result)
 {
     struct heap_span span;
+    const uint8_t *data;
 
-    if (find_writable(session, request, request->data_bytes, &span, result) != STATUS_OK)
+    if (find_writable(session, request, request->data_bytes, &span, result) != STATUS_OK ||
+        !screen_pass(session, &span, request->at, request->data, request->data_bytes, "data", &data, result))
         return result->status;
-    arena_write(&session->arena, span.offset + request->at, request->data, request->data_bytes);
+    if (session->class->scan != SCAN_DENY)
+        arena_write(&session->arena, span.offset + request->at, data, request->data_bytes);
+    else
+        arena_replace(&session->arena, span.offset + request->at, data, request->data_bytes,
+                      SCAN_NEUTRAL_BYTE);
     written_set(&session->written, span.offset + request->at, request->data_bytes);
     return STATUS_OK;
+}
+
+/* As if it were going to find what it expects. */
+static bool pass_patch(struct session *session, const struct heap_span *span, const struct request *request,
+                       struct result *result)
+{
+    const uint64_t desired8 = request->desired;
+    const uint32_t desired4 = (uint32_t)desired8;
+    const uint16_t desired2 = (uint16_t)desired8;
+    const uint8_t desired1 = (uint8_t)desired8;
+    const void *desired = request->width == 8   ? (const void *)&desired8
+                          : request->width == 4 ? (const void *)&desired4
+                          : request->width == 2 ? (const void *)&desired2
+                                                : (const void *)&desired1;
+    const uint8_t *screened;
+
+    return screen_pass(session, span, request->at, desired, request->width, "desired", &screened, result);
 }
 
 static enum status run_patch(struct session *session, const struct request *request, struct result *result)
 {
     struct heap_span span;
 
-    if (find_writable(session, request, request->width, &span, result) != STATUS_OK)
+    if (find_writable(session, request, request->width, &span, result) != STATUS_OK ||
+        !pass_patch(session, &span, request, result))
         return result->status;
     result->found = arena_patch(&session->arena, span.offset + request->at, request->width, request->expected,
                                 request->desired);

@@ -30,6 +30,7 @@ struct session {
     struct charge spans;
     uint64_t reserved_peak_bytes;
     bool immediate_release;
+    uint64_t findings; /* writes and patches with an instruction that the class forbids, done or refused */
 };
 
 /*

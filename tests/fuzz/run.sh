@@ -10,7 +10,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 
 usage() {
-    echo "usage: $0 [--keep] request|reply|config|session|connection|ring|all SECONDS" >&2
+    echo "usage: $0 [--keep] request|reply|config|session|connection|ring|scan|all SECONDS" >&2
     exit 2
 }
 
@@ -21,8 +21,8 @@ if [ "${1-}" = --keep ]; then
 fi
 [ $# -eq 2 ] || usage
 case $1 in
-request | reply | config | session | connection | ring) targets=$1 ;;
-all) targets="request reply config session connection ring" ;;
+request | reply | config | session | connection | ring | scan) targets=$1 ;;
+all) targets="request reply config session connection ring scan" ;;
 *) usage ;;
 esac
 case $2 in
@@ -48,6 +48,7 @@ for target in $targets; do
     log=$folder/$target.log
     case $target in
     request | reply) limit=16384 ;; # enough parts to fill the decoder's pool
+    scan) limit=256 ;; # a byte takes long: it is looked at plainly again and again
     *) limit=4096 ;;
     esac
     dictionary=
