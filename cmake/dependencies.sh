@@ -4,7 +4,7 @@
 set -eu
 
 packages="gcc g++ libc6-dev cmake ninja-build pkg-config binutils libuv1-dev libprotobuf-c-dev
-protobuf-c-compiler protobuf-compiler check libsystemd-dev libinih-dev libseccomp-dev libpcap-dev
+protobuf-c-compiler protobuf-compiler check libsystemd-dev libinih-dev nettle-dev libseccomp-dev libpcap-dev
 systemd mandoc spin ${*:-}"
 
 missing=""

@@ -199,6 +199,28 @@ static bool read_uids(struct reader *reader, const struct key *key, const char *
     return mistake(reader, "%s=%s: it is any, or uids and ranges like 33 1000-1999", key->name, value);
 }
 
+static bool read_audit(struct reader *reader, const struct key *key, const char *value)
+{
+    static const char *const names[] = {
+        [AUDIT_OFF] = "off", [AUDIT_JOURNAL] = "journal", [AUDIT_FILE] = "file"};
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(value, names[i]) == 0) {
+            reader->config->audit = (enum audit_to)i;
+            return true;
+        }
+    }
+    return mistake(reader, "%s=%s: it is off, journal or file", key->name, value);
+}
+
+static bool read_path(struct reader *reader, const struct key *key, const char *value)
+{
+    if (value[0] != '/' || strlen(value) >= sizeof reader->config->audit_file)
+        return mistake(reader, "%s=%s: no absolute path, or a long one", key->name, value);
+    memcpy(reader->config->audit_file, value, strlen(value) + 1);
+    return true;
+}
+
 #define KEY_OF(section, name, read, member, min, max)                  \
     {                                                                  \
         section, name, read, offsetof(struct config, member), min, max \
@@ -208,6 +230,7 @@ static const struct key keys[] = {
     KEY_OF("daemon", "sessions_max", read_count, sessions_max, 1, 100000),
     KEY_OF("daemon", "hello_timeout_ms", read_count, hello_timeout_ms, 1, 600000),
     KEY_OF("daemon", "spin_us", read_count, spin_us, 0, 10000),
+    KEY_OF("daemon", "audit_file", read_path, audit_file, 0, 0),
     KEY_OF("class default", "uid", read_uids, uids, 0, 0),
     KEY_OF("class default", "write", read_write, write_through, 0, 0),
     KEY_OF("class default", "arena", read_bytes, arena_bytes, ARENA_MIN_BYTES, ARENA_LIMIT_BYTES),
@@ -218,6 +241,7 @@ static const struct key keys[] = {
     KEY_OF("class default", "ring", read_yes_no, ring, 0, 0),
     KEY_OF("class default", "rate", read_count, rate, 0, UINT32_MAX),
     KEY_OF("class default", "huge_pages", read_yes_no, huge_pages, 0, 0),
+    KEY_OF("class default", "audit", read_audit, audit, 0, 0),
 };
 
 /* ---- The file ------------------------------------------------------------------------- */
@@ -298,6 +322,8 @@ static bool consistent(struct reader *reader)
     if (config->arena_bytes > config->arena_max_bytes)
         return mistake(reader, "arena=%" PRIu64 " is above arena_max=%" PRIu64, config->arena_bytes,
                        config->arena_max_bytes);
+    if (config->audit == AUDIT_FILE && config->audit_file[0] == '\0')
+        return mistake(reader, "audit=file needs an audit_file");
     return true;
 }
 

@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "daemon/audit.h"
+
 #define CONFIG_UIDS_MAX 64u
 
 struct uid_range {
@@ -22,7 +24,8 @@ struct config {
     /* [daemon] */
     uint32_t sessions_max;
     uint32_t hello_timeout_ms;
-    uint32_t spin_us; /* longest look at a ring in which nothing happens; 0: none */
+    uint32_t spin_us;     /* longest look at a ring in which nothing happens; 0: none */
+    char audit_file[256]; /* "": none */
     /* [class default]: who is served, and with what */
     struct uid_range uids[CONFIG_UIDS_MAX];
     size_t uids_count; /* 0: everyone */
@@ -36,6 +39,7 @@ struct config {
     bool ring;            /* whether sessions get one */
     uint32_t rate;        /* operations per second and session; 0: as many as it can */
     bool huge_pages;      /* for arenas of clients that ask for them */
+    enum audit_to audit;
 };
 
 void config_init(struct config *config);

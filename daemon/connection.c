@@ -27,6 +27,8 @@ _Static_assert(RESULT_MAX_BYTES < RECORD_MAX_BYTES / OPERATIONS_MAX, "a full rep
 #define NS_PER_MS UINT64_C(1000000)
 /* How often it is looked whether an ended client has read its answers. */
 #define LINGER_MS 1000
+/* A byte's digest takes about as long as moving so many. */
+#define DIGEST_WEIGHT 8u
 /* Refusals of one session that the log tells one by one. */
 #define LOGGED_REFUSALS_MAX 8u
 
@@ -141,6 +143,8 @@ void connection_end(struct connection *connection, enum status status, const cha
     (void)uv_poll_stop(&connection->poll);
     (void)uv_timer_stop(&connection->timer);
 
+    if (connection->audit.to != AUDIT_OFF)
+        audit_end(connection->server->audit, &connection->audit);
     /* A charge that ends must leave no memory behind; where only the daemon ends, mapped code runs on. */
     if (was_session && status != STATUS_STOPPING)
         arena_revoke(&connection->session->arena);
@@ -337,6 +341,17 @@ static int send_welcome(struct connection *connection, uint64_t id, const struct
     return error;
 }
 
+static void start_audit(struct connection *connection)
+{
+    connection->audit = (struct audit_source){
+        .to = connection->server->config->audit,
+        .session = connection->session->id,
+        .uid = connection->peer.uid,
+        .unit = "",
+        .due_ns = &connection->account->audit_due_ns,
+    };
+}
+
 static void handle_hello(struct connection *connection, struct request_record *record)
 {
     struct server *server = connection->server;
@@ -360,6 +375,7 @@ static void handle_hello(struct connection *connection, struct request_record *r
         return;
     }
     server->sessions_started++;
+    start_audit(connection);
     (void)uv_timer_stop(&connection->timer);
     grant_ring(connection, &record->hello, &welcome);
     log_client(LOG_INFO,
@@ -392,11 +408,27 @@ static enum status check_request(const struct request_record *record, struct res
     return STATUS_OK;
 }
 
+/* What was written is digested where it is now: what it came from may be the client's to change. */
+static void audit(struct connection *connection, const struct request *request, enum status status)
+{
+    struct arena *arena = &connection->session->arena;
+    const uint8_t *written = NULL;
+
+    if (request->operation != OPERATION_WRITE && request->operation != OPERATION_PATCH)
+        return;
+    if (status == STATUS_OK)
+        written = arena->bytes + request->span + request->at;
+    arena->moved_bytes += DIGEST_WEIGHT * audit_note(connection->server->audit, &connection->audit, request,
+                                                     audit_verdict(status), written);
+}
+
 enum status connection_run(struct connection *connection, const struct request *request,
                            struct result *result)
 {
     enum status status = operation_run(connection->session, request, result);
 
+    if (connection->audit.to != AUDIT_OFF)
+        audit(connection, request, status);
     /* A patch that finds other bytes is an answer, not an offence. */
     if (status != STATUS_OK && status != STATUS_MISMATCH)
         note_refusal(connection, operation_name(request->operation), result);

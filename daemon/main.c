@@ -133,6 +133,16 @@ static void become_private(struct config *config)
     (void)unsetenv("WATCHDOG_USEC");
 }
 
+/* A trail that is asked for and can't be kept is a mistake of the configuration: nobody is served. */
+static bool start_audit(struct server *server, const struct config *config)
+{
+    if (config->audit == AUDIT_OFF)
+        return true;
+    server->audit = audit_new(&server->loop, config->audit == AUDIT_FILE ? config->audit_file : NULL,
+                              AUDIT_JOURNAL_SOCKET);
+    return server->audit != NULL;
+}
+
 static void ignore_signals(void)
 {
     (void)signal(SIGPIPE, SIG_IGN); /* whoever reads the log may go away */
@@ -176,6 +186,10 @@ int main(int argc, char **argv)
     if (error != 0) {
         log_line(LOG_ERROR, "can't start: %s", strerror(-error));
         return EXIT_FAILURE;
+    }
+    if (!start_audit(&server, &config)) {
+        server_deinit(&server);
+        return EXIT_CONFIG;
     }
     error = open_sockets(&options, &server, &path);
     if (error == 0)

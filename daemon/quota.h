@@ -28,6 +28,7 @@ struct account {
     uint64_t turn_end_ns;
     uint64_t round;
     bool passed_over;
+    uint64_t audit_due_ns; /* see audit_may_cause() */
     /* Its planes that are awake, the next to be looked at first; the poller's. */
     struct plane *awake;
     struct account *next_awake;
