@@ -12,7 +12,7 @@
 
 int audit_file_open(const char *path)
 {
-    /* O_NONBLOCK: what is no file must not hold us up before we know. O_RDWR: to see how it ends. */
+    /* O_NONBLOCK: a device must not hold us up before we know that it is one. O_RDWR: to see how it ends. */
     int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600);
     struct stat status;
 

@@ -190,6 +190,20 @@ static void count_file(unsigned *records, uint64_t *lost)
     }
 }
 
+/* However long it is. */
+static unsigned count_lines(void)
+{
+    FILE *lines = fopen(path, "re");
+    unsigned count = 0;
+    int byte;
+
+    ck_assert_ptr_nonnull(lines);
+    while ((byte = getc(lines)) != EOF)
+        count += byte == '\n';
+    (void)fclose(lines);
+    return count;
+}
+
 static void limit_file(size_t bytes)
 {
     struct rlimit limit;
@@ -333,6 +347,30 @@ START_TEST(wherever_the_disk_is_full_all_that_is_missing_is_told_exactly)
         (void)read_file();
         ck_assert_ptr_nonnull(strstr(text, "\"offset\":6,"));
     }
+}
+END_TEST
+
+START_TEST(a_disk_that_is_full_after_some_chunks_loses_the_rest_exactly)
+{
+    enum { RECORDS = 1000, SIZES = 7 };
+    const size_t sizes[SIZES] = {0, 1, 65536, 65537, 100000, 131072, 200000}; /* of some 300,000 */
+    static struct audit_record records[RECORDS];
+
+    for (unsigned i = 0; i < RECORDS; i++)
+        records[i] = make_record(AUDIT_FILE, i);
+    for (unsigned i = 0; i < SIZES; i++) {
+        struct stat status;
+
+        (void)unlink(path);
+        limit_file(sizes[i]);
+        open_file();
+        ck_assert_int_eq(audit_file_write(&file, records, RECORDS, 0), -EFBIG);
+        ck_assert_int_eq(fstat(file.fd, &status), 0);
+        ck_assert_uint_eq((size_t)status.st_size, sizes[i]);
+        audit_file_deinit(&file);
+        ck_assert_uint_eq(file.lost + count_lines(), RECORDS);
+    }
+    limit_file(RLIM_INFINITY);
 }
 END_TEST
 
@@ -567,6 +605,7 @@ int main(void)
     tcase_add_test(files, more_than_a_chunk_is_written_whole_and_in_order);
     tcase_add_test(files, a_line_that_someone_else_left_torn_is_ended_first);
     tcase_add_test(files, wherever_the_disk_is_full_all_that_is_missing_is_told_exactly);
+    tcase_add_test(files, a_disk_that_is_full_after_some_chunks_loses_the_rest_exactly);
     tcase_add_test(files, a_disk_that_stays_full_costs_nothing_but_records);
     tcase_add_test(files, what_the_old_file_did_not_take_is_told_in_the_new_one);
     suite_add_tcase(suite, files);
