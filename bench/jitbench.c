@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/utsname.h>
 
+#include "audit.h"
 #include "baseline.h"
 #include "broker.h"
 #include "churn.h"
@@ -28,6 +29,7 @@ static const struct section {
     {{"floor."}, baseline_report_floors},
     {{"peer."}, baseline_report_peers},
     {{"through."}, through_report},
+    {{"audit."}, audit_report},
     {{"direct."}, direct_report},
     {{"churn.", "density."}, churn_report},
     {{"sessions."}, sessions_report},

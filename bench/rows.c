@@ -34,6 +34,9 @@ const struct row rows[] = {
     {"through.write-16m", "one write of 16 MiB", "GB/s", "memcpy", AT_LEAST(RATIO, 0.6)},
     {"through.first-call", "connect, alloc, write, first call", "us", "SEQPACKET", AT_MOST(RATIO, 20)},
 
+    {"audit.write-256", "write of 256 bytes, recorded in a file", "us", "unrecorded", STATED},
+    {"audit.write-4k", "write of 4 KiB, recorded in a file", "us", "unrecorded", STATED},
+
     {"direct.cycle", "alloc + store by rw + release", "us", "asmjit", AT_MOST(RATIO, 1)},
     {"direct.cycle-write", "alloc + jitc_write() + release", "us", "asmjit", AT_MOST(RATIO, 1)},
 
