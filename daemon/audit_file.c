@@ -32,10 +32,10 @@ int audit_file_open(const char *path)
 /* Whether whoever wrote it last was killed, or out of space, within a line. */
 static bool ends_torn(int fd)
 {
-    off_t end = lseek(fd, 0, SEEK_END);
-    char last = '\n';
+    char last;
 
-    return end > 0 && pread(fd, &last, 1, end - 1) == 1 && last != '\n';
+    /* Where it is read from is no matter to what is appended. */
+    return lseek(fd, -1, SEEK_END) >= 0 && read(fd, &last, 1) == 1 && last != '\n';
 }
 
 void audit_file_init(struct audit_file *file, int fd)
