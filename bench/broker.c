@@ -22,7 +22,7 @@
 
 /* Room for 1,000,000 live spans, for a crowd, and for direct writing; everything else is the default. */
 static const char sections[][2][128] = {
-    {"[daemon]", "sessions_max=1200\n"},
+    {"[daemon]", "sessions_max=4096\n"},
     {"[class default]", "write=direct\narena_max=8G\nbytes_max=64G\nsession_max=1200\nspan_max=4194304\n"},
 };
 

@@ -40,7 +40,8 @@ struct audit {
     uv_async_t done;  /* it is written out */
     uv_timer_t delay; /* the first record has waited */
     unsigned handles; /* of libuv's, still to be closed */
-    int next_fd;      /* of a file that the thread will go on in; -1: none */
+    struct audit_user *users;
+    int next_fd; /* of a file that the thread will go on in; -1: none */
     uint64_t complained_at_ns;
     /* The thread's, while it is busy. */
     struct audit_file file;
@@ -127,6 +128,42 @@ static void on_delay(uv_timer_t *timer)
         hand_over(audit);
 }
 
+/* ---- Users ---------------------------------------------------------------------------- */
+
+/* Those that have no session, and of whom nothing need be known at `now_ns`. */
+static void forget_users(struct audit *audit, uint64_t now_ns)
+{
+    struct audit_user **link = &audit->users;
+
+    while (*link != NULL) {
+        struct audit_user *user = *link;
+
+        if (user->sessions > 0 || user->due_ns > now_ns) {
+            link = &user->next;
+            continue;
+        }
+        *link = user->next;
+        free(user);
+    }
+}
+
+static struct audit_user *find_user(struct audit *audit, uid_t uid)
+{
+    struct audit_user *user = audit->users;
+
+    while (user != NULL && user->uid != uid)
+        user = user->next;
+    if (user != NULL)
+        return user;
+    user = calloc(1, sizeof *user);
+    if (user == NULL)
+        return NULL;
+    user->uid = uid;
+    user->next = audit->users;
+    audit->users = user;
+    return user;
+}
+
 /* ---- Beginning and end --------------------------------------------------------------------- */
 
 static void release(struct audit *audit)
@@ -135,6 +172,7 @@ static void release(struct audit *audit)
     audit_journal_deinit(&audit->journal);
     free(audit->halves[0].records);
     free(audit->halves[1].records);
+    forget_users(audit, UINT64_MAX);
     free(audit);
 }
 
@@ -303,7 +341,8 @@ size_t audit_note(struct audit *audit, struct audit_source *source, const struct
     struct half *half = &audit->halves[audit->filling];
     struct audit_record *record;
 
-    if (half->count + (source->lost > 0) >= AUDIT_HALF || !audit_may_cause(source->due_ns, uv_hrtime())) {
+    if (source->user == NULL || half->count + (source->lost > 0) >= AUDIT_HALF ||
+        !audit_may_cause(&source->user->due_ns, uv_hrtime())) {
         source->lost++;
         return 0;
     }
@@ -328,12 +367,11 @@ size_t audit_note(struct audit *audit, struct audit_source *source, const struct
     return written != NULL ? record->size : 0;
 }
 
-void audit_end(struct audit *audit, struct audit_source *source)
+/* What is missing of a session that is over. */
+static void tell_rest(struct audit *audit, struct audit_source *source)
 {
     struct half *half = &audit->halves[audit->filling];
 
-    if (source->lost == 0)
-        return;
     if (half->count < AUDIT_HALF)
         tell_lost(audit, source);
     else if (source->to == AUDIT_FILE)
@@ -342,6 +380,24 @@ void audit_end(struct audit *audit, struct audit_source *source)
         half->lost_to_journal += source->lost;
     source->lost = 0;
     took(audit);
+}
+
+void audit_begin(struct audit *audit, struct audit_source *source)
+{
+    forget_users(audit, uv_hrtime());
+    source->user = find_user(audit, source->uid); /* without memory for one nothing of it is recorded */
+    if (source->user != NULL)
+        source->user->sessions++;
+    source->lost = 0;
+}
+
+void audit_end(struct audit *audit, struct audit_source *source)
+{
+    if (source->user != NULL)
+        source->user->sessions--;
+    source->user = NULL;
+    if (source->lost > 0)
+        tell_rest(audit, source);
 }
 
 const char *audit_verdict(enum status status)

@@ -40,14 +40,22 @@ enum audit_to { AUDIT_OFF, AUDIT_JOURNAL, AUDIT_FILE };
 struct audit;
 struct uv_loop_s;
 
+/* What a user has caused; kept a while longer than its sessions, so that to come anew is no way around it. */
+struct audit_user {
+    struct audit_user *next;
+    uid_t uid;
+    unsigned sessions;
+    uint64_t due_ns; /* see audit_may_cause() */
+};
+
 /* A session's part in it, which whoever owns the session keeps. */
 struct audit_source {
     enum audit_to to; /* AUDIT_OFF: none of the functions may be called */
     uint64_t session;
     uid_t uid;
-    const char *unit; /* "" if it has none; must outlive the source */
-    uint64_t *due_ns; /* its user's, see audit_may_cause(); must outlive it, too */
-    uint64_t lost;    /* records that are missing, which the trail does not tell yet */
+    const char *unit;        /* "" if it has none; must outlive the source */
+    struct audit_user *user; /* from here on: of audit_begin() */
+    uint64_t lost;           /* records that are missing, which the trail does not tell yet */
 };
 
 /*
@@ -64,6 +72,11 @@ struct audit *audit_free(struct audit *audit);
 /* Goes on in what is now behind that path. False: it can't, which was logged, and the old one stays. */
 bool audit_reopen(struct audit *audit, const char *file);
 
+/* A session begins. */
+void audit_begin(struct audit *audit, struct audit_source *source);
+/* It ends: what is missing of it is told. */
+void audit_end(struct audit *audit, struct audit_source *source);
+
 /*
  * Records a write or patch. Those that were done have their bytes at `written`, where nobody may
  * change them meanwhile; of others it is NULL: what a client says it would have written is no evidence. The
@@ -71,9 +84,6 @@ bool audit_reopen(struct audit *audit, const char *file);
  */
 size_t audit_note(struct audit *audit, struct audit_source *source, const struct request *request,
                   const char *verdict, const uint8_t *written);
-/* The session ends: what is missing of it is told. */
-void audit_end(struct audit *audit, struct audit_source *source);
-
 /* The name of a status, as the trail has it. */
 const char *audit_verdict(enum status status);
 

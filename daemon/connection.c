@@ -25,6 +25,8 @@ _Static_assert(RESULT_MAX_BYTES < RECORD_MAX_BYTES / OPERATIONS_MAX, "a full rep
 #define RATE_BURST_NS UINT64_C(100000000)
 #define NS_PER_S UINT64_C(1000000000)
 #define NS_PER_MS UINT64_C(1000000)
+/* Bytes that are paced at once: as many nanoseconds at a byte a second fit 64 bits. */
+#define PACED_MAX_BYTES (UINT64_C(1) << 34)
 /* How often it is looked whether an ended client has read its answers. */
 #define LINGER_MS 1000
 /* A byte's digest takes about as long as moving so many. */
@@ -99,6 +101,17 @@ static bool has_unread(int fd)
     return ioctl(fd, SIOCOUTQ, &unread) == 0 && unread > 0;
 }
 
+/* Lets go of what it holds as a peer of a user. */
+static void disown(struct connection *connection)
+{
+    charge_deinit(&connection->queued);
+    charge_deinit(&connection->fds);
+    charge_deinit(&connection->charge);
+    connection->account = account_unref(&connection->server->quota, connection->account);
+    connection->policy = policy_unref(connection->policy);
+    peer_deinit(&connection->peer);
+}
+
 static void connection_close(struct connection *connection)
 {
     struct server *server = connection->server;
@@ -112,9 +125,7 @@ static void connection_close(struct connection *connection)
     if (connection->next != NULL)
         connection->next->prev = connection->prev;
     server->connections_count--;
-    charge_deinit(&connection->charge);
-    connection->account = account_unref(&server->quota, connection->account);
-    peer_deinit(&connection->peer);
+    disown(connection);
     uv_close((uv_handle_t *)&connection->poll, on_closed);
     uv_close((uv_handle_t *)&connection->timer, on_closed);
     server_connection_ended(server);
@@ -153,6 +164,7 @@ void connection_end(struct connection *connection, enum status status, const cha
     connection->pending = NULL;
     free(connection->unfinished);
     connection->unfinished = NULL;
+    (void)charge_set(&connection->queued, 0, 0);
     if (plane_is_there(&connection->plane))
         plane_end(&connection->plane, status != STATUS_STOPPING, on_plane_closed);
     if (!was_session || !unread || status == STATUS_STOPPING) {
@@ -187,10 +199,12 @@ static void on_throttle_over(uv_timer_t *timer)
 /* Reads on, at once or when the client's rate permits it. */
 static void resume(struct connection *connection)
 {
-    uint64_t now = uv_hrtime();
+    uint64_t due_ns =
+        connection->due_ns > connection->due_bytes_ns ? connection->due_ns : connection->due_bytes_ns;
+    uint64_t now = due_ns == 0 ? 0 : uv_hrtime();
 
-    if (connection->due_ns > now + RATE_BURST_NS) {
-        uint64_t wait_ns = connection->due_ns - now - RATE_BURST_NS;
+    if (due_ns > now + RATE_BURST_NS) {
+        uint64_t wait_ns = due_ns - now - RATE_BURST_NS;
 
         wait_for(connection, UV_DISCONNECT);
         plane_pause(&connection->plane);
@@ -201,25 +215,44 @@ static void resume(struct connection *connection)
     plane_resume(&connection->plane);
 }
 
+static void put_due(uint64_t *due_ns, uint64_t now, uint64_t amount, uint64_t rate)
+{
+    if (rate == 0)
+        return;
+    if (*due_ns < now)
+        *due_ns = now;
+    *due_ns += amount * NS_PER_S / rate;
+}
+
 /* Charges the client's rate for what it had done. */
 static void pace(struct connection *connection, size_t operations)
 {
-    uint32_t rate = connection->server->config->rate;
+    const struct class *class = connection->class;
+    uint64_t moved_bytes;
+    uint64_t bytes;
     uint64_t now;
 
     connection->operations += operations;
-    if (rate == 0)
+    if (class->rate == 0 && class->rate_bytes == 0)
         return;
     now = uv_hrtime();
-    if (connection->due_ns < now)
-        connection->due_ns = now;
-    connection->due_ns += (operations == 0 ? 1 : operations) * NS_PER_S / rate;
+    moved_bytes = connection->session->arena.moved_bytes;
+    bytes = moved_bytes - connection->paced_bytes;
+    connection->paced_bytes = moved_bytes;
+    put_due(&connection->due_ns, now, operations == 0 ? 1 : operations, class->rate);
+    put_due(&connection->due_bytes_ns, now, bytes < PACED_MAX_BYTES ? bytes : PACED_MAX_BYTES,
+            class->rate_bytes);
+}
+
+static bool is_paced(const struct connection *connection)
+{
+    return connection->due_ns != 0 || connection->due_bytes_ns != 0;
 }
 
 void connection_pace(struct connection *connection, size_t operations)
 {
     pace(connection, operations);
-    if (connection->due_ns != 0)
+    if (is_paced(connection))
         resume(connection);
 }
 
@@ -231,12 +264,17 @@ static void end_by_errno(struct connection *connection, int error)
         connection_end(connection, STATUS_NO_MEMORY, strerror(-error)); /* ours, not the client's doing */
 }
 
+static void on_reply_timeout(uv_timer_t *timer)
+{
+    connection_end(timer->data, STATUS_OK, "it does not read its answers");
+}
+
 static void send_reply(struct connection *connection, const struct buffer *out)
 {
     int error = record_send(connection->fd, false, out->bytes, out->used, NULL, 0);
 
     if (error == 0) {
-        if (connection->due_ns != 0)
+        if (is_paced(connection))
             resume(connection);
         return;
     }
@@ -244,15 +282,17 @@ static void send_reply(struct connection *connection, const struct buffer *out)
         end_by_errno(connection, error);
         return;
     }
-    connection->pending = malloc(out->used);
+    if (charge_set(&connection->queued, out->used, UINT64_MAX))
+        connection->pending = malloc(out->used);
     if (connection->pending == NULL) {
-        connection_end(connection, STATUS_NO_MEMORY, "the daemon has no memory for a reply that waits");
+        connection_end(connection, STATUS_NO_MEMORY, "the daemon has no room for a reply that waits");
         return;
     }
     memcpy(connection->pending, out->bytes, out->used);
     connection->pending_bytes = out->used;
     plane_pause(&connection->plane);
     wait_for(connection, UV_WRITABLE);
+    (void)uv_timer_start(&connection->timer, on_reply_timeout, connection->policy->reply_timeout_ms, 0);
 }
 
 static void send_pending(struct connection *connection)
@@ -267,6 +307,8 @@ static void send_pending(struct connection *connection)
     }
     free(connection->pending);
     connection->pending = NULL;
+    (void)charge_set(&connection->queued, 0, 0);
+    (void)uv_timer_stop(&connection->timer);
     resume(connection);
 }
 
@@ -304,7 +346,7 @@ static void grant_ring(struct connection *connection, const struct hello *hello,
 {
     int error;
 
-    if ((hello->features & FEATURE_RING) == 0 || !connection->server->config->ring)
+    if ((hello->features & FEATURE_RING) == 0 || !connection->class->ring)
         return;
     error = plane_init(&connection->plane, connection);
     if (error != 0) {
@@ -344,12 +386,13 @@ static int send_welcome(struct connection *connection, uint64_t id, const struct
 static void start_audit(struct connection *connection)
 {
     connection->audit = (struct audit_source){
-        .to = connection->server->config->audit,
+        .to = connection->class->audit,
         .session = connection->session->id,
         .uid = connection->peer.uid,
-        .unit = "",
-        .due_ns = &connection->account->audit_due_ns,
+        .unit = connection->peer.unit,
     };
+    if (connection->audit.to != AUDIT_OFF)
+        audit_begin(connection->server->audit, &connection->audit);
 }
 
 static void handle_hello(struct connection *connection, struct request_record *record)
@@ -368,7 +411,7 @@ static void handle_hello(struct connection *connection, struct request_record *r
         refuse_hello(connection, record->id, &error);
         return;
     }
-    connection->session = session_new(server->sessions_started + 1, server->config, &connection->peer,
+    connection->session = session_new(server->sessions_started + 1, connection->class, &connection->peer,
                                       connection->account, &record->hello, &welcome, &error);
     if (connection->session == NULL) {
         refuse_hello(connection, record->id, &error);
@@ -379,11 +422,13 @@ static void handle_hello(struct connection *connection, struct request_record *r
     (void)uv_timer_stop(&connection->timer);
     grant_ring(connection, &record->hello, &welcome);
     log_client(LOG_INFO,
-               "session %" PRIu64 " started: uid=%u pid=%d write=%s arena=%" PRIu64 " granularity=%" PRIu32
-               "%s%s",
+               "session %" PRIu64 " started: uid=%u pid=%d%s%s class=%s write=%s arena=%" PRIu64
+               " granularity=%" PRIu32 "%s%s",
                welcome.session, (unsigned)connection->peer.uid, (int)connection->peer.pid,
-               welcome.write_mode == WRITE_DIRECT ? "direct" : "through", welcome.arena_bytes,
-               welcome.granularity, welcome.sealed ? " sealed" : "", welcome.ring_bytes != 0 ? " ring" : "");
+               connection->peer.unit[0] != '\0' ? " unit=" : "", connection->peer.unit,
+               connection->class->name, welcome.write_mode == WRITE_DIRECT ? "direct" : "through",
+               welcome.arena_bytes, welcome.granularity, welcome.sealed ? " sealed" : "",
+               welcome.ring_bytes != 0 ? " ring" : "");
     sent = send_welcome(connection, record->id, &welcome);
     if (sent == -EPIPE || sent == -ECONNRESET) {
         end_by_errno(connection, sent);
@@ -460,10 +505,13 @@ static void on_next_slice(uv_timer_t *timer);
 /* Puts the rest of the request off until the others had their turn. */
 static void put_off(struct connection *connection, size_t record_bytes, size_t next, const struct buffer *out)
 {
-    struct unfinished *unfinished = malloc(sizeof *unfinished + record_bytes + out->used);
+    size_t bytes = sizeof(struct unfinished) + record_bytes + out->used;
+    struct unfinished *unfinished = NULL;
 
+    if (charge_set(&connection->queued, bytes, UINT64_MAX))
+        unfinished = malloc(bytes);
     if (unfinished == NULL) {
-        connection_end(connection, STATUS_NO_MEMORY, "the daemon has no memory for a request of many parts");
+        connection_end(connection, STATUS_NO_MEMORY, "the daemon has no room for a request of many parts");
         return;
     }
     unfinished->record_bytes = record_bytes;
@@ -528,6 +576,7 @@ static void on_next_slice(uv_timer_t *timer)
     memcpy(server->out, unfinished->bytes + record_bytes, unfinished->reply_bytes);
     free(unfinished);
     connection->unfinished = NULL;
+    (void)charge_set(&connection->queued, 0, 0);
     good = decode(server, record_bytes, &record);
     assert(good); /* as it was before */
     (void)good;
@@ -615,25 +664,51 @@ static void on_hello_timeout(uv_timer_t *timer)
     connection_end(timer->data, STATUS_HELLO_TIMEOUT, "no Hello in time");
 }
 
+/* Says which of two bounds the user has met. */
+static enum status refuse_session(const struct connection *connection, struct result *refusal)
+{
+    const struct pool *pools = connection->server->quota.pools;
+    unsigned uid = (unsigned)connection->peer.uid;
+
+    if (connection->charge.amount != 0)
+        return result_refuse(refusal, STATUS_QUOTA_SESSIONS, "",
+                             "uid %u would hold more than its share of the daemon's %" PRIu64
+                             " descriptors: raise its LimitNOFILE=",
+                             uid, pools[QUOTA_FDS].total);
+    if (!charge_exceeds_share(&connection->charge, 1, connection->class->session_max))
+        return result_refuse(refusal, STATUS_QUOTA_SESSIONS, "", "uid %u holds its %" PRIu32 " sessions", uid,
+                             connection->class->session_max);
+    if (pools[QUOTA_SESSIONS].held >= pools[QUOTA_SESSIONS].total)
+        return result_refuse(refusal, STATUS_QUOTA_SESSIONS, "", "the daemon serves its %" PRIu64 " sessions",
+                             pools[QUOTA_SESSIONS].total);
+    return result_refuse(refusal, STATUS_QUOTA_SESSIONS, "",
+                         "uid %u would hold more than its share of the daemon's %" PRIu64 " sessions", uid,
+                         pools[QUOTA_SESSIONS].total);
+}
+
 /* STATUS_OK if this peer may have one more session; then that is charged to it. */
 static enum status admit(struct connection *connection, struct result *refusal)
 {
     struct server *server = connection->server;
-    const struct config *config = server->config;
-    unsigned uid = (unsigned)connection->peer.uid;
 
-    if (!config_serves(config, connection->peer.uid))
-        return result_refuse(refusal, STATUS_REFUSED, "", "the policy does not serve uid %u", uid);
-    if (server->connections_count >= config->sessions_max)
-        return result_refuse(refusal, STATUS_QUOTA_SESSIONS, "", "the daemon serves its %" PRIu32 " sessions",
-                             config->sessions_max);
+    connection->policy = policy_ref(server->policy);
+    connection->class = policy_match(connection->policy, &connection->peer);
+    if (connection->class == NULL)
+        return result_refuse(refusal, STATUS_REFUSED, "", "uid %u%s%s is in no class of the policy",
+                             (unsigned)connection->peer.uid, connection->peer.unit[0] != '\0' ? " in " : "",
+                             connection->peer.unit);
+    if (!connection->class->write_through)
+        return result_refuse(refusal, STATUS_REFUSED, "", "the policy's class %s gets no code memory",
+                             connection->class->name);
     connection->account = quota_account(&server->quota, connection->peer.uid);
     if (connection->account == NULL)
         return result_refuse(refusal, STATUS_NO_MEMORY, "", "the daemon has no memory for a session");
     charge_init(&connection->charge, connection->account, QUOTA_SESSIONS);
-    if (!charge_set(&connection->charge, 1, config->session_max))
-        return result_refuse(refusal, STATUS_QUOTA_SESSIONS, "", "uid %u holds its %" PRIu32 " sessions", uid,
-                             config->session_max);
+    charge_init(&connection->fds, connection->account, QUOTA_FDS);
+    charge_init(&connection->queued, connection->account, QUOTA_QUEUED);
+    if (!charge_set(&connection->charge, 1, connection->class->session_max) ||
+        !charge_set(&connection->fds, CONNECTION_FDS, UINT64_MAX))
+        return refuse_session(connection, refusal);
     return STATUS_OK;
 }
 
@@ -654,7 +729,7 @@ static int connection_start(struct connection *connection)
     server->connections = connection;
     server->connections_count++;
     wait_for(connection, UV_READABLE);
-    (void)uv_timer_start(&connection->timer, on_hello_timeout, server->config->hello_timeout_ms, 0);
+    (void)uv_timer_start(&connection->timer, on_hello_timeout, connection->policy->hello_timeout_ms, 0);
     return 0;
 }
 
@@ -672,7 +747,7 @@ void connection_accept(struct server *server, int fd)
     connection->server = server;
     connection->fd = fd;
     connection->peer.pidfd = -1;
-    error = peer_init(&connection->peer, fd);
+    error = peer_init(&connection->peer, fd, server->policy->facts);
     if (error != 0) {
         (void)result_refuse(&refusal, STATUS_REFUSED, "", "nobody knows who the peer is: %s",
                             strerror(-error));
@@ -692,9 +767,7 @@ refuse:
     if (connection != NULL) {
         log_client(LOG_NOTICE, "connection refused: uid=%u pid=%d reason=\"%s\"",
                    (unsigned)connection->peer.uid, (int)connection->peer.pid, refusal.text);
-        charge_deinit(&connection->charge);
-        (void)account_unref(&server->quota, connection->account);
-        peer_deinit(&connection->peer);
+        disown(connection);
         free(connection);
     }
 }

@@ -4,7 +4,7 @@
  *
  * Invariants, which bound what a client can cost:
  * - No record is read while a reply waits to be sent: a client that does not read its
- *   answers holds up itself, at the price of one reply.
+ *   answers holds up itself, at the price of one reply, and not for longer than the policy says.
  * - One record is read per turn of the loop, and a request of many operations gives the
  *   turn away when its time slice is over: so every client gets its turn.
  * - A connection says Hello within the time the configuration gives it, and gets no
@@ -22,10 +22,14 @@
 #include "daemon/audit.h"
 #include "daemon/peer.h"
 #include "daemon/plane.h"
+#include "daemon/policy.h"
 #include "daemon/quota.h"
 #include "daemon/session.h"
 
 struct server;
+
+/* A session's socket, pidfd, arena, its ring's bell and, in direct mode, the arena's second descriptor. */
+#define CONNECTION_FDS 5u
 
 struct connection {
     struct server *server;
@@ -36,8 +40,12 @@ struct connection {
     int fd;
     unsigned handles; /* of libuv's, still to be closed */
     struct peer peer;
+    struct policy *policy;     /* that it was let in by ... */
+    const struct class *class; /* ... and as what */
     struct account *account;
-    struct charge charge;    /* one session of its user's */
+    struct charge charge; /* one session of its user's */
+    struct charge fds;
+    struct charge queued;    /* what `pending` and `unfinished` hold */
     struct session *session; /* NULL before Hello */
     struct plane plane;      /* of a session that has one */
     uint8_t *pending;        /* a reply that the socket had no room for */
@@ -45,6 +53,8 @@ struct connection {
     struct unfinished *unfinished; /* a request whose slice was over */
     bool lingers;                  /* ended, but the client has not read everything */
     uint64_t due_ns;               /* by when what was done so far would be done at the permitted rate */
+    uint64_t due_bytes_ns;         /* the same by the rate of bytes */
+    uint64_t paced_bytes;          /* of its arena's moved_bytes, those that were counted */
     uint64_t round;                /* of its user's in which it was served last */
     uint64_t operations;
     uint64_t refusals;

@@ -12,36 +12,106 @@
 
 #include "daemon/arena.h"
 #include "daemon/config.h"
+#include "daemon/explain.h"
 #include "daemon/listen.h"
 #include "daemon/log.h"
 #include "daemon/options.h"
 #include "daemon/process.h"
 #include "daemon/server.h"
 
-static bool read_config(const struct options *options, struct config *config)
+/* The policy that the options ask for; NULL after saying why there is none. */
+static struct policy *read_policy(const struct options *options)
 {
     const char *path = options->config != NULL ? options->config : JITBROKER_CONFIG;
+    struct policy *policy;
     char mistake[512];
 
-    config_init(config);
-    if (options->config == NULL && options->fd >= 0) {
-        /* A private broker obeys whoever started it, not the system's policy. */
-        config->write_direct = true;
-        config->huge_pages = true;
-        return true;
+    /* A private broker, or a user's, obeys whoever started it, not the system's policy. */
+    if (options->config == NULL && (options->fd >= 0 || options->user)) {
+        policy = config_defaults(options->user ? "user" : "private");
+        if (policy != NULL && options->fd >= 0) {
+            policy->classes[0]->write_direct = true;
+            policy->classes[0]->huge_pages = true;
+        }
+        if (policy == NULL)
+            log_line(LOG_ERROR, "no memory for a policy");
+        return policy;
     }
-    if (options->config == NULL && access(path, F_OK) != 0 && errno == ENOENT) {
-        if (options->check_config)
-            (void)printf("%s: not there; the defaults are in force\n", path);
-        return true;
-    }
-    if (!config_read(config, path, mistake, sizeof mistake)) {
+    policy = config_read(path, options->config == NULL, mistake, sizeof mistake);
+    if (policy == NULL && (options->check_config || options->explain))
+        (void)fprintf(stderr, "%s\n", mistake);
+    else if (policy == NULL)
         log_line(LOG_ERROR, "%s", mistake);
-        return false;
+    return policy;
+}
+
+/* For who asks what the files mean; the exit status. */
+static int tell_policy(const struct options *options, const struct policy *policy)
+{
+    if (options->explain)
+        return explain(stdout, policy, &options->peer) ? EXIT_SUCCESS : EXIT_FAILURE;
+    for (unsigned i = 0; i < policy->files_count; i++)
+        (void)printf("%s: ok\n", policy->files[i]);
+    if (policy->files_count == 0)
+        (void)printf("%s: not there; nobody is served\n", JITBROKER_CONFIG);
+    return EXIT_SUCCESS;
+}
+
+static void warn_of_policy(const struct policy *policy)
+{
+    if (policy->classes_count == 0)
+        log_line(LOG_WARNING, "the policy has no class, so nobody is served: see jitbrokerd.conf(5)");
+    if ((policy->facts & PEER_UNIT) != 0 && !peer_can_have_unit())
+        log_line(LOG_WARNING, "this kernel has no pidfds of peers (Linux 6.5): unit= matches nobody");
+    for (size_t i = 0; i < policy->classes_count; i++) {
+        if (policy->classes[i]->huge_pages)
+            (void)arena_can_be_huge(); /* so that the log says at the start if it can't */
     }
-    if (options->check_config)
-        (void)printf("%s: ok\n", path);
-    return true;
+}
+
+/*
+ * Starts the trail that a class of the policy asks for, or goes on in what is now behind its file's path.
+ * False: it can't, which was logged. It never ends: there may be sessions of an older policy that it is for.
+ */
+static bool start_audit(struct server *server, const struct policy *policy)
+{
+    bool wants_file = server->audit != NULL && policy->audit_file[0] != '\0';
+    bool wants_any = false;
+
+    for (size_t i = 0; i < policy->classes_count; i++) {
+        wants_any = wants_any || policy->classes[i]->audit != AUDIT_OFF;
+        wants_file = wants_file || policy->classes[i]->audit == AUDIT_FILE;
+    }
+    if (server->audit != NULL)
+        return !wants_file || audit_reopen(server->audit, policy->audit_file);
+    if (!wants_any)
+        return true;
+    server->audit = audit_new(&server->loop, wants_file ? policy->audit_file : NULL, AUDIT_JOURNAL_SOCKET);
+    return server->audit != NULL;
+}
+
+static const struct options *reload_options;
+
+static void reload(struct server *server)
+{
+    struct policy *policy;
+
+    (void)sd_notify(0, "RELOADING=1");
+    policy = read_policy(reload_options);
+    if (policy != NULL && !start_audit(server, policy))
+        policy = policy_unref(policy);
+    if (policy == NULL) {
+        log_line(LOG_ERROR, "the policy in force stays");
+        (void)start_audit(server,
+                          server->policy); /* who moved the trail's file away is obeyed all the same */
+    } else {
+        warn_of_policy(policy);
+        server_set_policy(server, policy);
+        log_line(LOG_NOTICE, "policy read anew: %zu classes; %u connections keep what they were granted",
+                 policy->classes_count, (unsigned)server->connections_count);
+        (void)policy_unref(policy);
+    }
+    (void)sd_notify(0, "READY=1");
 }
 
 static int listen_on(struct server *server, struct listen_path *path, mode_t mode)
@@ -120,41 +190,31 @@ static int open_sockets(const struct options *options, struct server *server, st
 {
     if (options->fd >= 0)
         return serve_fd(server, options->fd);
-    if (options->socket != NULL || options->user)
+    if (options->socket != NULL || (options->user && sd_listen_fds(0) <= 0))
         return listen_by_options(options, server, path);
     return listen_activated(server);
 }
 
 /* A private broker is part of the program that started it: it has one client, and no manager of its own. */
-static void become_private(struct config *config)
+static void become_private(struct policy *policy)
 {
-    config->sessions_max = 1;
+    policy->sessions_max = 1;
     (void)unsetenv("NOTIFY_SOCKET");
     (void)unsetenv("WATCHDOG_USEC");
-}
-
-/* A trail that is asked for and can't be kept is a mistake of the configuration: nobody is served. */
-static bool start_audit(struct server *server, const struct config *config)
-{
-    if (config->audit == AUDIT_OFF)
-        return true;
-    server->audit = audit_new(&server->loop, config->audit == AUDIT_FILE ? config->audit_file : NULL,
-                              AUDIT_JOURNAL_SOCKET);
-    return server->audit != NULL;
 }
 
 static void ignore_signals(void)
 {
     (void)signal(SIGPIPE, SIG_IGN); /* whoever reads the log may go away */
     (void)signal(SIGXFSZ, SIG_IGN); /* under RLIMIT_FSIZE an arena that can't grow is an error, not the end */
-    (void)signal(SIGHUP, SIG_IGN);  /* asks daemons to reload, which this one can't: it is no reason to end */
+    (void)signal(SIGHUP, SIG_IGN);  /* until the server takes it; no reason to end */
 }
 
 int main(int argc, char **argv)
 {
     static struct server server;
-    struct options options;
-    struct config config;
+    static struct options options;
+    struct policy *policy;
     struct listen_path path = {.bound = false};
     int status;
     int error;
@@ -166,28 +226,34 @@ int main(int argc, char **argv)
     /* A private broker's stderr is that of the program which it serves. */
     if (options.fd >= 0)
         log_set_level(LOG_WARNING);
-    if (!read_config(&options, &config))
+    policy = read_policy(&options);
+    if (policy == NULL)
         return EXIT_CONFIG;
-    if (options.check_config)
-        return EXIT_SUCCESS;
+    if (options.check_config || options.explain) {
+        status = tell_policy(&options, policy);
+        (void)policy_unref(policy);
+        return status;
+    }
 
     ignore_signals();
     process_harden();
     if (options.fd >= 0)
-        become_private(&config);
-    config.sessions_max = process_allow_sessions(config.sessions_max);
-    if (config.sessions_max == 0)
-        return EXIT_FAILURE;
+        become_private(policy);
     if (geteuid() == 0 && options.fd < 0)
         log_line(LOG_WARNING, "running as root, which nothing here needs: better give it a user of its own");
-    if (config.huge_pages && options.fd < 0)
-        (void)arena_can_be_huge(); /* so that the log says at the start if it can't */
-    error = server_init(&server, &config);
+    if (options.fd < 0) {
+        warn_of_policy(policy);
+        reload_options = &options;
+    }
+    error = server_init(&server, policy);
+    (void)policy_unref(policy);
     if (error != 0) {
         log_line(LOG_ERROR, "can't start: %s", strerror(-error));
         return EXIT_FAILURE;
     }
-    if (!start_audit(&server, &config)) {
+    server.on_reload = options.fd < 0 ? reload : NULL;
+    /* A trail that is asked for and can't be kept is a mistake of the configuration: nobody is served. */
+    if (!start_audit(&server, server.policy)) {
         server_deinit(&server);
         return EXIT_CONFIG;
     }

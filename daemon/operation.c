@@ -33,6 +33,11 @@ static enum status find_writable(const struct session *session, const struct req
         return result_refuse(result, STATUS_OUT_OF_RANGE, "at",
                              "%" PRIu64 " bytes at 0x%" PRIx64 " of a span of %" PRIu64, bytes, request->at,
                              span->bytes);
+    if (written_any(&session->written, span->offset + request->at, bytes))
+        return result_refuse(result, STATUS_SEALED, "at",
+                             "code is written once in this session, and some of %" PRIu64
+                             " bytes at 0x%" PRIx64 " was: release the span, and take another",
+                             bytes, request->at);
     return STATUS_OK;
 }
 
@@ -51,6 +56,7 @@ static void cut(struct session *session, const struct heap_span *span, uint64_t 
     keep = (keep + granularity - 1) / granularity * granularity;
     if (!filled)
         arena_fill(&session->arena, span->offset + keep, span->bytes - keep);
+    written_clear(&session->written, span->offset + keep, span->bytes - keep);
     heap_cut(&session->heap, span, keep);
     if (session->heap.blocks < blocks)
         trim(session);
@@ -58,9 +64,9 @@ static void cut(struct session *session, const struct heap_span *span, uint64_t 
 
 static enum status check_span_quota(const struct session *session, struct result *result)
 {
-    if (session->heap.spans >= session->span_max)
+    if (session->heap.spans >= session->class->span_max)
         return result_refuse(result, STATUS_QUOTA_SPANS, "", "the session holds its %" PRIu32 " spans",
-                             session->span_max);
+                             session->class->span_max);
     return STATUS_OK;
 }
 
@@ -123,9 +129,11 @@ static enum status run_write(struct session *session, const struct request *requ
 {
     struct heap_span span;
 
-    if (find_writable(session, request, request->data_bytes, &span, result) == STATUS_OK)
-        arena_write(&session->arena, span.offset + request->at, request->data, request->data_bytes);
-    return result->status;
+    if (find_writable(session, request, request->data_bytes, &span, result) != STATUS_OK)
+        return result->status;
+    arena_write(&session->arena, span.offset + request->at, request->data, request->data_bytes);
+    written_set(&session->written, span.offset + request->at, request->data_bytes);
+    return STATUS_OK;
 }
 
 static enum status run_patch(struct session *session, const struct request *request, struct result *result)
@@ -139,6 +147,7 @@ static enum status run_patch(struct session *session, const struct request *requ
     if (result->found != request->expected)
         return result_refuse(result, STATUS_MISMATCH, "expected", "found 0x%" PRIx64 ", not 0x%" PRIx64,
                              result->found, request->expected);
+    written_set(&session->written, span.offset + request->at, request->width);
     return STATUS_OK;
 }
 
@@ -158,6 +167,7 @@ static enum status run_reset(struct session *session, const struct request *requ
 {
     (void)result;
     heap_clear(&session->heap);
+    written_clear(&session->written, 0, session->arena.grown_bytes);
     if (request->kind == RESET_HARD)
         session_trim(session, 0);
     arena_fill(&session->arena, 0, session->arena.grown_bytes);
@@ -251,6 +261,7 @@ enum status operation_run(struct session *session, const struct request *request
     if (request_validate(request, &session->shape, result) != STATUS_OK)
         return result->status;
     (void)run[request->operation](session, request, result);
+    (void)charge_set(&session->spans, session->heap.spans, UINT64_MAX);
     (void)arena_collapse(&session->arena); /* on the time of whose arena it is */
     return result->status;
 }

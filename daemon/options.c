@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char usage[] =
     "Usage: jitbrokerd [OPTION]...\n"
@@ -13,17 +15,22 @@ static const char usage[] =
     "Without --socket, --user or --fd it serves the sockets that systemd passes to it.\n"
     "\n"
     "  -s, --socket=PATH    listen on this SOCK_SEQPACKET socket\n"
-    "  -u, --user           listen on $XDG_RUNTIME_DIR/jitbroker/socket, for this user\n"
+    "  -u, --user           serve this user, on systemd's sockets or $XDG_RUNTIME_DIR/jitbroker/socket\n"
     "  -f, --fd=N           serve the connected socket N, and end when it closes\n"
     "  -c, --config=FILE    read FILE instead of " JITBROKER_CONFIG "\n"
     "      --check-config   say whether the configuration is right, and end\n"
+    "      --explain        say what a peer gets by the configuration, and by which line, and end:\n"
+    "      --uid=UID        ... one of this user; and if given\n"
+    "      --gid=GID        ... of this primary group\n"
+    "      --unit=UNIT      ... in this systemd unit\n"
+    "      --label=LABEL    ... with this security label\n"
     "  -h, --help           show this\n"
     "  -V, --version        show the version\n"
     "\n"
-    "Exit status: 0 after a clean end, 1 on trouble with the system, 2 on a wrong command\n"
-    "line, 78 on a wrong configuration.\n";
+    "Exit status: 0 after a clean end, 1 on trouble with the system or if --explain finds\n"
+    "that the peer is refused, 2 on a wrong command line, 78 on a wrong configuration.\n";
 
-enum { OPTION_CHECK_CONFIG = 256 };
+enum { OPTION_CHECK_CONFIG = 256, OPTION_EXPLAIN, OPTION_UID, OPTION_GID, OPTION_UNIT, OPTION_LABEL };
 
 static bool fail(int *status)
 {
@@ -47,6 +54,46 @@ static bool parse_fd(struct options *options, const char *text)
     return true;
 }
 
+static bool parse_id(const char *name, const char *text, uint32_t *id)
+{
+    char *end;
+    unsigned long long value;
+
+    errno = 0;
+    value = strtoull(text, &end, 10);
+    if (errno != 0 || text[0] < '0' || text[0] > '9' || *end != '\0' || value >= UINT32_MAX) {
+        (void)fprintf(stderr, "jitbrokerd: --%s=%s: not a number of a user or group\n", name, text);
+        return false;
+    }
+    *id = (uint32_t)value;
+    return true;
+}
+
+static bool take_text(const char *name, const char *text, char *to, size_t bytes)
+{
+    if (strlen(text) < bytes) {
+        strcpy(to, text);
+        return true;
+    }
+    (void)fprintf(stderr, "jitbrokerd: --%s: longer than %zu characters\n", name, bytes - 1);
+    return false;
+}
+
+/* An option that says whom to explain the policy for. */
+static bool parse_peer(struct options *options, int option, const char *text)
+{
+    switch (option) {
+    case OPTION_UID:
+        return parse_id("uid", text, &options->peer.uid);
+    case OPTION_GID:
+        return parse_id("gid", text, &options->peer.gid);
+    case OPTION_UNIT:
+        return take_text("unit", text, options->peer.unit, sizeof options->peer.unit);
+    default:
+        return take_text("label", text, options->peer.label, sizeof options->peer.label);
+    }
+}
+
 bool options_parse(struct options *options, int argc, char **argv, int *status)
 {
     static const struct option longs[] = {
@@ -55,13 +102,19 @@ bool options_parse(struct options *options, int argc, char **argv, int *status)
         {"fd", required_argument, NULL, 'f'},
         {"config", required_argument, NULL, 'c'},
         {"check-config", no_argument, NULL, OPTION_CHECK_CONFIG},
+        {"explain", no_argument, NULL, OPTION_EXPLAIN},
+        {"uid", required_argument, NULL, OPTION_UID},
+        {"gid", required_argument, NULL, OPTION_GID},
+        {"unit", required_argument, NULL, OPTION_UNIT},
+        {"label", required_argument, NULL, OPTION_LABEL},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
     };
+    bool names_peer = false;
     int option;
 
-    *options = (struct options){.fd = -1};
+    *options = (struct options){.fd = -1, .peer = {.uid = (uid_t)-1, .gid = (gid_t)-1, .pidfd = -1}};
     while ((option = getopt_long(argc, argv, "s:uf:c:hV", longs, NULL)) != -1) {
         switch (option) {
         case 's':
@@ -79,6 +132,17 @@ bool options_parse(struct options *options, int argc, char **argv, int *status)
             break;
         case OPTION_CHECK_CONFIG:
             options->check_config = true;
+            break;
+        case OPTION_EXPLAIN:
+            options->explain = true;
+            break;
+        case OPTION_UID:
+        case OPTION_GID:
+        case OPTION_UNIT:
+        case OPTION_LABEL:
+            names_peer = true;
+            if (!parse_peer(options, option, optarg))
+                return fail(status);
             break;
         case 'h':
             (void)fputs(usage, stdout);
@@ -98,6 +162,10 @@ bool options_parse(struct options *options, int argc, char **argv, int *status)
     }
     if ((options->socket != NULL) + options->user + (options->fd >= 0) > 1) {
         (void)fputs("jitbrokerd: --socket, --user and --fd exclude one another\n", stderr);
+        return fail(status);
+    }
+    if (options->explain ? options->peer.uid == (uid_t)-1 : names_peer) {
+        (void)fputs("jitbrokerd: --explain needs --uid, and what describes a peer needs --explain\n", stderr);
         return fail(status);
     }
     return true;

@@ -5,6 +5,8 @@
 
 #include <stdbool.h>
 
+#include "daemon/peer.h"
+
 #define EXIT_USAGE 2
 #define EXIT_CONFIG 78 /* as sysexits.h and systemd have it */
 
@@ -14,6 +16,8 @@ struct options {
     int fd;             /* -1: none */
     bool user;
     bool check_config;
+    bool explain;
+    struct peer peer; /* whom to explain the policy for */
 };
 
 /* Returns false if the program is to end with *status now: after --help, --version or a mistake. */

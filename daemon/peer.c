@@ -2,15 +2,61 @@
 #include "daemon/peer.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
+#include <systemd/sd-login.h>
 #include <unistd.h>
 
-/* In Linux's headers since 6.5. */
-#ifndef SO_PEERPIDFD
+#ifndef SO_PEERPIDFD /* in Linux's headers since 6.5 */
 #define SO_PEERPIDFD 77
 #endif
 
-int peer_init(struct peer *peer, int socket)
+/* Of 65,536 that a kernel allows. Who is in more than these is taken to be in its primary group only. */
+#define GROUPS_MAX 1024u
+
+static void find_groups(struct peer *peer, int socket)
+{
+    gid_t groups[GROUPS_MAX];
+    socklen_t length = sizeof groups;
+
+    if (getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, groups, &length) != 0 || length == 0)
+        return;
+    peer->groups = malloc(length);
+    if (peer->groups == NULL)
+        return;
+    memcpy(peer->groups, groups, length);
+    peer->groups_count = length / sizeof groups[0];
+}
+
+/*
+ * By its control group, which /proc names by pid: a number that another process may have by now.
+ * So it counts only if the process that connected is still there afterwards.
+ */
+static void find_unit(struct peer *peer)
+{
+    struct pollfd ended = {.fd = peer->pidfd, .events = POLLIN};
+    char *unit = NULL;
+
+    if (peer->pidfd < 0 || sd_pid_get_unit(peer->pid, &unit) < 0)
+        return;
+    if (poll(&ended, 1, 0) == 0 && strlen(unit) < sizeof peer->unit)
+        strcpy(peer->unit, unit);
+    free(unit);
+}
+
+static void find_label(struct peer *peer, int socket)
+{
+    char label[sizeof peer->label];
+    socklen_t length = sizeof label;
+
+    if (getsockopt(socket, SOL_SOCKET, SO_PEERSEC, label, &length) != 0 || length >= sizeof label)
+        return;
+    memcpy(peer->label, label, length); /* with or without its terminator, by kernel */
+}
+
+int peer_init(struct peer *peer, int socket, unsigned facts)
 {
     struct ucred credentials;
     socklen_t length = sizeof credentials;
@@ -19,12 +65,19 @@ int peer_init(struct peer *peer, int socket)
         return -errno;
     *peer = (struct peer){
         .uid = credentials.uid,
+        .gid = credentials.gid,
         .pid = credentials.pid,
         .pidfd = -1,
     };
     length = sizeof peer->pidfd;
     if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &peer->pidfd, &length) != 0)
         peer->pidfd = -1;
+    if ((facts & PEER_GROUPS) != 0)
+        find_groups(peer, socket);
+    if ((facts & PEER_UNIT) != 0)
+        find_unit(peer);
+    if ((facts & PEER_LABEL) != 0)
+        find_label(peer, socket);
     return 0;
 }
 
@@ -33,4 +86,22 @@ void peer_deinit(struct peer *peer)
     if (peer->pidfd >= 0)
         (void)close(peer->pidfd);
     peer->pidfd = -1;
+    free(peer->groups);
+    peer->groups = NULL;
+    peer->groups_count = 0;
+}
+
+bool peer_can_have_unit(void)
+{
+    struct peer peer = {.pidfd = -1};
+    int ends[2];
+    bool can;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+        return false;
+    can = peer_init(&peer, ends[0], 0) == 0 && peer.pidfd >= 0;
+    peer_deinit(&peer);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    return can;
 }

@@ -16,11 +16,17 @@
 
 static void on_idle(uv_idle_t *idle);
 
-void poller_init(struct poller *poller, uv_loop_t *loop, uint64_t spin_max_ns)
+void poller_init(struct poller *poller, uv_loop_t *loop)
 {
-    *poller = (struct poller){.spin_max_ns = spin_max_ns, .spin_ns = spin_max_ns};
+    *poller = (struct poller){0};
     (void)uv_idle_init(loop, &poller->idle);
     poller->idle.data = poller;
+}
+
+void poller_set_spin(struct poller *poller, uint64_t max_ns)
+{
+    poller->spin_max_ns = max_ns;
+    poller->spin_ns = max_ns;
 }
 
 void poller_deinit(struct poller *poller)

@@ -36,7 +36,9 @@ struct poller {
     int cpu;              /* where we were when this turn began */
 };
 
-void poller_init(struct poller *poller, uv_loop_t *loop, uint64_t spin_max_ns);
+void poller_init(struct poller *poller, uv_loop_t *loop);
+/* How long to look at a ring in which nothing happens, at most. */
+void poller_set_spin(struct poller *poller, uint64_t max_ns);
 void poller_deinit(struct poller *poller);
 
 void poller_add(struct poller *poller, struct plane *plane);

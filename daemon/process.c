@@ -25,8 +25,6 @@
 #endif
 #endif
 
-/* A session's socket, pidfd, arena, its ring's bell and, in direct mode, the arena's second descriptor. */
-#define FDS_PER_SESSION 5u
 /* Standard streams, listeners, libuv's own, and what is open for a moment. */
 #define FDS_OTHER 64u
 
@@ -59,25 +57,22 @@ void process_harden(void)
 #endif
 }
 
-uint32_t process_allow_sessions(uint32_t sessions)
+uint64_t process_raise_fds(uint64_t wanted)
 {
-    rlim_t wanted = (rlim_t)sessions * FDS_PER_SESSION + FDS_OTHER;
+    rlim_t needed = wanted + FDS_OTHER;
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return sessions;
-    if (limit.rlim_cur < wanted) {
-        limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+        return wanted;
+    if (limit.rlim_cur < needed) {
+        limit.rlim_cur = needed < limit.rlim_max ? needed : limit.rlim_max;
         if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
             log_line(LOG_WARNING, "RLIMIT_NOFILE: %s", strerror(errno));
         (void)getrlimit(RLIMIT_NOFILE, &limit);
     }
-    if (limit.rlim_cur >= wanted)
-        return sessions;
-    if (sessions == 1)
-        return 1; /* a private broker, which needs few of the others */
-    sessions = limit.rlim_cur > FDS_OTHER ? (uint32_t)((limit.rlim_cur - FDS_OTHER) / FDS_PER_SESSION) : 0;
-    log_line(LOG_WARNING, "descriptors for %u sessions only: raise LimitNOFILE= (RLIMIT_NOFILE) to %llu",
-             (unsigned)sessions, (unsigned long long)wanted);
-    return sessions;
+    if (limit.rlim_cur >= needed)
+        return wanted;
+    log_line(LOG_WARNING, "fewer descriptors than sessions_max= needs: %llu; raise LimitNOFILE= to %llu",
+             (unsigned long long)limit.rlim_cur, (unsigned long long)needed);
+    return limit.rlim_cur > FDS_OTHER ? limit.rlim_cur - FDS_OTHER : 0;
 }

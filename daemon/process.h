@@ -16,9 +16,9 @@ int process_open_standard_streams(void);
 void process_harden(void);
 
 /*
- * Raises the limit on descriptors as far as `sessions` need it and the system allows.
- * Returns how many sessions there are descriptors for.
+ * Raises the limit on descriptors as far as `wanted` for clients need it and the system allows.
+ * Returns how many there are for them.
  */
-uint32_t process_allow_sessions(uint32_t sessions);
+uint64_t process_raise_fds(uint64_t wanted);
 
 #endif

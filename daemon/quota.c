@@ -15,9 +15,11 @@ struct account *quota_account(struct quota *quota, uid_t uid)
         account = calloc(1, sizeof *account);
         if (account == NULL)
             return NULL;
+        account->quota = quota;
         account->uid = uid;
         account->next = quota->accounts;
         quota->accounts = account;
+        quota->accounts_count++;
     }
     account->refs++;
     return account;
@@ -32,6 +34,7 @@ struct account *account_unref(struct quota *quota, struct account *account)
     for (struct account **link = &quota->accounts; *link != NULL; link = &(*link)->next) {
         if (*link == account) {
             *link = account->next;
+            quota->accounts_count--;
             break;
         }
     }
@@ -63,14 +66,42 @@ void charge_init(struct charge *charge, struct account *account, enum quota_kind
     *charge = (struct charge){.account = account, .kind = kind};
 }
 
+/* Whether the account would hold more than that. */
+static bool would_exceed(const struct charge *charge, uint64_t amount, uint64_t limit)
+{
+    uint64_t others = charge->account->held[charge->kind] - charge->amount;
+
+    return others > limit || amount > limit - others;
+}
+
+static bool is_within_share(const struct charge *charge, uint64_t amount)
+{
+    const struct account *account = charge->account;
+    const struct pool *pool = &account->quota->pools[charge->kind];
+    uint64_t others = pool->held - account->held[charge->kind];
+    uint64_t left = pool->total > others ? pool->total - others : 0;
+
+    if (pool->total == 0)
+        return true;
+    if (account->held[charge->kind] == 0)
+        return amount <= left;
+    return !would_exceed(charge, amount, left / (account->quota->accounts_count + 1));
+}
+
+bool charge_exceeds_share(const struct charge *charge, uint64_t amount, uint64_t limit)
+{
+    return !would_exceed(charge, amount, limit) && !is_within_share(charge, amount);
+}
+
 bool charge_set(struct charge *charge, uint64_t amount, uint64_t limit)
 {
-    uint64_t *held = &charge->account->held[charge->kind];
-    uint64_t others = *held - charge->amount;
+    struct pool *pool = &charge->account->quota->pools[charge->kind];
 
-    if (amount > charge->amount && (others > limit || amount > limit - others))
+    if (amount > charge->amount && (would_exceed(charge, amount, limit) || !is_within_share(charge, amount)))
         return false;
-    *held = others + amount;
+    /* Unsigned: the difference may be negative. */
+    charge->account->held[charge->kind] += amount - charge->amount;
+    pool->held += amount - charge->amount;
     charge->amount = amount;
     return true;
 }

@@ -6,14 +6,18 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/sysinfo.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "daemon/log.h"
+#include "daemon/process.h"
 
 /* Connections accepted per turn of the loop, so that a flood of them does not starve who is served. */
 #define ACCEPTS_MAX 128
 #define RETRY_MS 100
+/* What may wait in all: answers that nobody reads, requests whose slice is over. */
+#define QUEUED_MAX_BYTES (UINT64_C(64) << 20)
 
 static void server_stop(struct server *server)
 {
@@ -45,8 +49,15 @@ void server_connection_ended(struct server *server)
 
 static void on_signal(uv_signal_t *handle, int number)
 {
+    struct server *server = handle->data;
+
+    if (number == SIGHUP) {
+        if (server->on_reload != NULL)
+            server->on_reload(server);
+        return;
+    }
     log_line(LOG_NOTICE, "stopping: signal %d", number);
-    server_stop(handle->data);
+    server_stop(server);
 }
 
 static void on_prepare(uv_prepare_t *handle)
@@ -64,7 +75,7 @@ static void on_watchdog(uv_timer_t *timer)
 
 static int start_signals(struct server *server)
 {
-    static const int numbers[] = {SIGTERM, SIGINT};
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
 
     for (unsigned i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         int error = uv_signal_init(&server->loop, &server->signals[i]);
@@ -96,16 +107,39 @@ static void start_watchdog(struct server *server)
     (void)uv_timer_start(&server->watchdog, on_watchdog, period_ms, period_ms);
 }
 
-int server_init(struct server *server, const struct config *config)
+static uint64_t half_of_memory(void)
+{
+    struct sysinfo info;
+
+    return sysinfo(&info) != 0 ? UINT64_MAX / 2 : (uint64_t)info.totalram * info.mem_unit / 2;
+}
+
+void server_set_policy(struct server *server, struct policy *policy)
+{
+    struct pool *pools = server->quota.pools;
+
+    (void)policy_ref(policy);
+    (void)policy_unref(server->policy);
+    server->policy = policy;
+    poller_set_spin(&server->poller, (uint64_t)policy->spin_us * 1000);
+    pools[QUOTA_SESSIONS].total = policy->sessions_max;
+    pools[QUOTA_FDS].total = process_raise_fds((uint64_t)policy->sessions_max * CONNECTION_FDS);
+    if (pools[QUOTA_FDS].total == 0)
+        pools[QUOTA_FDS].total = 1; /* too few for anyone; 0 would mean that there is no end of them */
+    pools[QUOTA_BYTES].total = policy->bytes_max == 0 ? half_of_memory() : policy->bytes_max;
+    pools[QUOTA_QUEUED].total = QUEUED_MAX_BYTES;
+}
+
+int server_init(struct server *server, struct policy *policy)
 {
     int error;
 
     memset(server, 0, offsetof(struct server, in));
-    server->config = config;
     error = uv_loop_init(&server->loop);
     if (error != 0)
         return error;
-    poller_init(&server->poller, &server->loop, (uint64_t)config->spin_us * 1000);
+    poller_init(&server->poller, &server->loop);
+    server_set_policy(server, policy);
     (void)uv_prepare_init(&server->loop, &server->prepare);
     server->prepare.data = server;
     (void)uv_prepare_start(&server->prepare, on_prepare);
@@ -125,7 +159,10 @@ void server_deinit(struct server *server)
     (void)uv_run(&server->loop, UV_RUN_DEFAULT); /* lets the closed handles go */
     error = uv_loop_close(&server->loop);
     assert(error == 0 && server->quota.accounts == NULL);
+    for (int kind = 0; kind < QUOTA_COUNT; kind++)
+        assert(server->quota.pools[kind].held == 0);
     (void)error;
+    server->policy = policy_unref(server->policy);
 }
 
 /* ---- Accepting ------------------------------------------------------------------------- */

@@ -8,8 +8,8 @@
 #include <uv.h>
 
 #include "daemon/audit.h"
-#include "daemon/config.h"
 #include "daemon/connection.h"
+#include "daemon/policy.h"
 #include "daemon/poller.h"
 #include "daemon/quota.h"
 #include "proto/codec.h"
@@ -25,11 +25,11 @@ struct listener {
 
 struct server {
     uv_loop_t loop;
-    const struct config *config;
+    struct policy *policy; /* for whom comes next */
     struct quota quota;
     struct listener listeners[SERVER_LISTENERS_MAX];
     unsigned listeners_count;
-    uv_signal_t signals[2];
+    uv_signal_t signals[3];
     unsigned signals_count;
     uv_timer_t watchdog;
     uv_prepare_t prepare;
@@ -38,7 +38,8 @@ struct server {
     uint64_t turn;       /* of the loop, counted from 1 */
     bool has_watchdog;
     bool stopping;
-    bool ends_when_idle; /* a private broker: ends with its only connection */
+    bool ends_when_idle;                      /* a private broker: ends with its only connection */
+    void (*on_reload)(struct server *server); /* SIGHUP; NULL: ignored */
     struct connection *connections;
     uint32_t connections_count;
     uint64_t sessions_started;
@@ -49,9 +50,15 @@ struct server {
     uint8_t pool[CODEC_POOL_BYTES] __attribute__((aligned(16)));
 };
 
-/* The configuration must outlive the server. 0 or -errno. */
-int server_init(struct server *server, const struct config *config);
+/* 0 or -errno. */
+int server_init(struct server *server, struct policy *policy);
 void server_deinit(struct server *server);
+
+/*
+ * Serves by that policy from now on, of which it takes a reference. Who is connected keeps what it was
+ * granted.
+ */
+void server_set_policy(struct server *server, struct policy *policy);
 
 /* Accepts from a listening SOCK_SEQPACKET socket, which it takes over. 0 or -errno. */
 int server_listen(struct server *server, int fd);

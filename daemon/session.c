@@ -9,29 +9,25 @@
 
 #include "daemon/log.h"
 
-static enum status grant_arena_bytes(const struct config *config, const struct hello *hello, uint64_t *bytes,
+static enum status grant_arena_bytes(const struct class *class, const struct hello *hello, uint64_t *bytes,
                                      struct result *result)
 {
-    *bytes = hello->arena_bytes == 0 ? config->arena_bytes : hello->arena_bytes;
-    if (*bytes > config->arena_max_bytes)
+    *bytes = hello->arena_bytes == 0 ? class->arena_bytes : hello->arena_bytes;
+    if (*bytes > class->arena_max_bytes)
         return result_refuse(result, STATUS_TOO_LARGE, "arena_bytes",
-                             "%" PRIu64 " bytes; the policy allows %" PRIu64, *bytes,
-                             config->arena_max_bytes);
+                             "%" PRIu64 " bytes; the policy allows %" PRIu64, *bytes, class->arena_max_bytes);
     *bytes = (*bytes + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES;
     return STATUS_OK;
 }
 
-static enum status grant_kind(const struct config *config, const struct peer *peer, const struct hello *hello,
+static enum status grant_kind(const struct class *class, const struct peer *peer, const struct hello *hello,
                               enum arena_kind *kind, struct result *result)
 {
-    if (!config->write_through)
-        return result_refuse(result, STATUS_REFUSED, "", "the policy grants no code memory to uid %u",
-                             (unsigned)peer->uid);
-    if (hello->write_mode == WRITE_DIRECT && !config->write_direct)
+    if (hello->write_mode == WRITE_DIRECT && !class->write_direct)
         return result_refuse(result, STATUS_REFUSED, "write_mode",
-                             "the policy does not let uid %u write directly; ask for through, or any",
-                             (unsigned)peer->uid);
-    if (hello->write_mode != WRITE_THROUGH && config->write_direct)
+                             "the policy's class %s does not write directly; ask for through, or any",
+                             class->name);
+    if (hello->write_mode != WRITE_THROUGH && class->write_direct)
         *kind = ARENA_DIRECT;
     else if (peer->uid == 0 || peer->uid == geteuid())
         *kind = ARENA_SEALED;
@@ -48,18 +44,18 @@ static uint64_t span_max_bytes(uint64_t arena_bytes, uint32_t granularity)
 }
 
 /* What this kind of arena, the policy and the kernel can do of what the client wishes. */
-static uint64_t grant_features(const struct config *config, enum arena_kind kind, uint64_t arena_bytes,
+static uint64_t grant_features(const struct class *class, enum arena_kind kind, uint64_t arena_bytes,
                                uint64_t wishes)
 {
     uint64_t granted = kind == ARENA_THROUGH ? wishes & FEATURE_IMMEDIATE_RELEASE : 0;
 
-    if ((wishes & FEATURE_LARGE_PAGES) != 0 && config->huge_pages && arena_bytes >= HUGE_PAGE_BYTES &&
+    if ((wishes & FEATURE_LARGE_PAGES) != 0 && class->huge_pages && arena_bytes >= HUGE_PAGE_BYTES &&
         arena_can_be_huge())
         granted |= FEATURE_LARGE_PAGES;
     return granted;
 }
 
-struct session *session_new(uint64_t id, const struct config *config, const struct peer *peer,
+struct session *session_new(uint64_t id, const struct class *class, const struct peer *peer,
                             struct account *account, const struct hello *hello, struct welcome *welcome,
                             struct result *result)
 {
@@ -69,25 +65,25 @@ struct session *session_new(uint64_t id, const struct config *config, const stru
     uint64_t features;
     int error;
 
-    if (grant_kind(config, peer, hello, &kind, result) != STATUS_OK ||
-        grant_arena_bytes(config, hello, &arena_bytes, result) != STATUS_OK)
+    if (grant_kind(class, peer, hello, &kind, result) != STATUS_OK ||
+        grant_arena_bytes(class, hello, &arena_bytes, result) != STATUS_OK)
         return NULL;
 
     session = calloc(1, sizeof *session);
     if (session == NULL)
         goto no_memory;
     session->id = id;
+    session->class = class;
     session->shape = (struct shape){
         .arena_bytes = arena_bytes,
         .span_max_bytes = span_max_bytes(arena_bytes, hello->granularity),
         .granularity = hello->granularity,
         .is_direct = kind == ARENA_DIRECT,
     };
-    session->bytes_max = config->bytes_max;
-    session->span_max = config->span_max;
-    features = grant_features(config, kind, arena_bytes, hello->features);
+    features = grant_features(class, kind, arena_bytes, hello->features);
     session->immediate_release = (features & FEATURE_IMMEDIATE_RELEASE) != 0;
     charge_init(&session->bytes, account, QUOTA_BYTES);
+    charge_init(&session->spans, account, QUOTA_SPANS);
     error = arena_init(&session->arena, kind, arena_bytes, hello->fill_pattern,
                        (features & FEATURE_LARGE_PAGES) != 0);
     if (error != 0) {
@@ -96,6 +92,8 @@ struct session *session_new(uint64_t id, const struct config *config, const stru
         goto no_memory;
     }
     error = heap_init(&session->heap, arena_bytes, hello->granularity);
+    if (error == 0 && class->write_once)
+        error = written_init(&session->written, arena_bytes, hello->granularity);
     if (error != 0) {
         log_client(LOG_ERROR, "no heap for uid %u: %s", (unsigned)peer->uid, strerror(-error));
         (void)session_free(session);
@@ -112,7 +110,7 @@ struct session *session_new(uint64_t id, const struct config *config, const stru
         .fill_pattern = hello->fill_pattern,
         .sealed = kind == ARENA_SEALED,
         .span_max_bytes = session->shape.span_max_bytes,
-        .spans_max = session->span_max,
+        .spans_max = class->span_max,
         .record_max_bytes = RECORD_MAX_BYTES,
         .write_max_bytes = WRITE_MAX_BYTES,
         .operations_max = OPERATIONS_MAX,
@@ -130,11 +128,26 @@ struct session *session_free(struct session *session)
 {
     if (session == NULL)
         return NULL;
+    written_deinit(&session->written);
     heap_deinit(&session->heap);
     arena_deinit(&session->arena);
+    charge_deinit(&session->spans);
     charge_deinit(&session->bytes);
     free(session);
     return NULL;
+}
+
+static enum status refuse_bytes(const struct session *session, uint64_t bytes, struct result *result)
+{
+    unsigned uid = (unsigned)session->bytes.account->uid;
+
+    if (charge_exceeds_share(&session->bytes, bytes, session->class->bytes_max))
+        return result_refuse(result, STATUS_QUOTA_BYTES, "size",
+                             "uid %u would hold more than its share of the code memory that the daemon has",
+                             uid);
+    return result_refuse(result, STATUS_QUOTA_BYTES, "size",
+                         "uid %u would hold more than its %" PRIu64 " bytes of code memory", uid,
+                         session->class->bytes_max);
 }
 
 enum status session_grow(struct session *session, uint64_t bytes, struct result *result)
@@ -144,13 +157,11 @@ enum status session_grow(struct session *session, uint64_t bytes, struct result 
 
     if (bytes <= session->arena.grown_bytes)
         return STATUS_OK;
-    if (!charge_set(&session->bytes, bytes, session->bytes_max))
-        return result_refuse(result, STATUS_QUOTA_BYTES, "size",
-                             "uid %u would hold more than its %" PRIu64 " bytes of code memory",
-                             (unsigned)session->bytes.account->uid, session->bytes_max);
+    if (!charge_set(&session->bytes, bytes, session->class->bytes_max))
+        return refuse_bytes(session, bytes, result);
     error = arena_grow(&session->arena, bytes);
     if (error != 0) {
-        (void)charge_set(&session->bytes, before, session->bytes_max);
+        (void)charge_set(&session->bytes, before, session->class->bytes_max);
         log_client(LOG_ERROR, "session %" PRIu64 ": the arena can't grow to %" PRIu64 " bytes: %s",
                    session->id, bytes, strerror(-error));
         return result_refuse(result, STATUS_NO_MEMORY, "size",
@@ -170,5 +181,5 @@ void session_trim(struct session *session, uint64_t keep_bytes)
         return;
     bytes = session->arena.grown_bytes; /* more, where a huge page was not cut */
     heap_set_grown(&session->heap, bytes);
-    (void)charge_set(&session->bytes, bytes, session->bytes_max);
+    (void)charge_set(&session->bytes, bytes, session->class->bytes_max);
 }

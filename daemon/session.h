@@ -7,9 +7,10 @@
 #define DAEMON_SESSION_H
 
 #include "daemon/arena.h"
-#include "daemon/config.h"
 #include "daemon/peer.h"
+#include "daemon/policy.h"
 #include "daemon/quota.h"
+#include "daemon/written.h"
 #include "proto/heap.h"
 #include "proto/hello.h"
 #include "proto/request.h"
@@ -19,22 +20,23 @@
 
 struct session {
     uint64_t id;
+    const struct class *class; /* what it was granted by; outlives it */
     struct shape shape;
     struct arena arena;
     struct heap heap;
-    struct charge bytes; /* the arena's memory */
-    uint64_t bytes_max;
+    struct written written; /* where the class has write_once */
+    struct charge bytes;    /* the arena's memory */
+    struct charge spans;
     uint64_t reserved_peak_bytes;
-    uint32_t span_max;
     bool immediate_release;
 };
 
 /*
- * Grants what `hello` (validated) asks for as far as the configuration allows, and
- * says in *welcome what that is. NULL: *result is the refusal. The account must
+ * Grants what `hello` (validated) asks for as far as the peer's class allows, and
+ * says in *welcome what that is. NULL: *result is the refusal. The class and the account must
  * outlive the session.
  */
-struct session *session_new(uint64_t id, const struct config *config, const struct peer *peer,
+struct session *session_new(uint64_t id, const struct class *class, const struct peer *peer,
                             struct account *account, const struct hello *hello, struct welcome *welcome,
                             struct result *result);
 /* NULL is allowed. Returns NULL. The client's mapping, if it still has one, is its own from here on. */

@@ -42,8 +42,9 @@ grep '^\.It Fl' "$docs/jitbrokerd.8" | grep -o 'Fl [-a-zA-Z]*' | sed 's/Fl /-/' 
 same "options of jitbrokerd"
 
 # Keys with their sections and defaults, in their order.
-sed -n 's/^\(\[.*\]\)$/\1/p; s/^#\([a-z_]*=.*\)$/\1/p' "$source/daemon/jitbrokerd.conf" >"$work/code"
-sed -n 's/^\.Ss \(\[.*\]\)$/\1/p; s/^\.It Va \([a-z_]*\) Ns = Ns Cm \(.*\)$/\1=\2/p' \
+sed -n 's/^\(\[.*\]\)$/\1/p; s/^#\[class default\]$/[class NAME]/p; s/^#\([a-z_]*=.*\)$/\1/p' \
+    "$source/daemon/jitbrokerd.conf" >"$work/code"
+sed -n 's/^\.Ss \(\[.*\]\)$/\1/p; s/^\.It Va \([a-z_]*\) Ns =\( Ns Cm \(.*\)\)\{0,1\}$/\1=\3/p' \
     "$docs/jitbrokerd.conf.5" >"$work/page"
 same "keys and defaults of jitbrokerd.conf"
 
@@ -71,7 +72,7 @@ key=
 count=0
 while read -r first last; do
     case $first in
-    \[*) section="$first${last:+ $last}" ;;
+    \[*) section=$(echo "$first${last:+ $last}" | sed 's/NAME/default/') ;;
     [a-z]*) key=$first ;;
     *)
         min=$(bytes "$first")
@@ -88,7 +89,7 @@ while read -r first last; do
         ;;
     esac
 done <"$work/bounds"
-[ "$count" -eq 9 ] || fail "jitbrokerd.conf.5 has bounds for $count keys, not 9"
+[ "$count" -eq 12 ] || fail "jitbrokerd.conf.5 has bounds for $count keys, not 12"
 
 # Functions and statuses of the public header.
 grep -o '\bjitc_[a-z_]*(' "$source/client/jitclient.h" | tr -d '(' | sort -u >"$work/code"

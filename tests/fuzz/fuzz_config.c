@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A configuration file of any bytes. A mistake leaves the defaults and is told in one
- * text that has an end; what was read is within its limits, and reads the same when it
- * is written out again. The first byte says how much room there is for the text.
+ * A configuration file of any bytes. A mistake is told in one text that has an end; what was
+ * read is within its limits, and reads the same when it is written out again. The first byte
+ * says how much room there is for the text.
  */
 #include <string.h>
 #include <sys/mman.h>
@@ -11,8 +11,6 @@
 #include "daemon/config.h"
 #include "proto/limits.h"
 #include "tests/fuzz/target.h"
-
-#define UIDS_IN_A_LINE 8u
 
 static char path[64];
 static int fd = -1;
@@ -28,74 +26,93 @@ static void write_file(const void *bytes, size_t count)
     must_be(pwrite(fd, bytes, count, 0), count);
 }
 
-static void check_limits(const struct config *config)
+static void check_ids(const struct id_set *set)
 {
-    must(config->sessions_max >= 1 && config->sessions_max <= 100000);
-    must(config->hello_timeout_ms >= 1 && config->hello_timeout_ms <= 600000);
-    must(config->uids_count <= CONFIG_UIDS_MAX);
-    for (size_t i = 0; i < config->uids_count; i++) {
-        must(config->uids[i].first <= config->uids[i].last && config->uids[i].last < UINT32_MAX);
-        must(config_serves(config, config->uids[i].first) && config_serves(config, config->uids[i].last));
+    must(set->count <= CLASS_IDS_MAX);
+    for (size_t i = 0; i < set->count; i++)
+        must(set->ranges[i].first <= set->ranges[i].last && set->ranges[i].last < UINT32_MAX);
+}
+
+static void check_class(const struct policy *policy, const struct class *class)
+{
+    must(class->line > 0 && class->file < policy->files_count);
+    must(strlen(class->name) >= 1 && strlen(class->name) <= CLASS_NAME_MAX_BYTES);
+    must(policy_find(policy, class->name) == class);
+    check_ids(&class->uids);
+    check_ids(&class->gids);
+    must(class->write_through || !class->write_direct);
+    must(!class->write_direct ||
+         (!class->write_once && class->scan == SCAN_OFF && class->audit == AUDIT_OFF));
+    must(class->arena_bytes >= ARENA_MIN_BYTES && class->arena_bytes <= class->arena_max_bytes);
+    must(class->arena_max_bytes <= ARENA_LIMIT_BYTES);
+    must(class->arena_bytes % BLOCK_BYTES == 0 && class->arena_max_bytes % BLOCK_BYTES == 0);
+    must(class->bytes_max >= ARENA_MIN_BYTES && class->bytes_max <= UINT64_C(1) << 46);
+    must(class->bytes_max % BLOCK_BYTES == 0);
+    must(class->session_max >= 1 && class->session_max <= 100000);
+    must(class->span_max >= 1);
+    must(class->executor_max <= 1024);
+    must(class->rate_bytes <= UINT64_C(1) << 46);
+    must(class->scan <= SCAN_DENY && class->audit <= AUDIT_FILE);
+    must(class->forbid >= 1 && class->forbid <= (SCAN_SYSCALL | SCAN_PKU | SCAN_SEGMENT | SCAN_FAR));
+    must(class->audit != AUDIT_FILE || policy->audit_file[0] == '/');
+}
+
+static void check_limits(const struct policy *policy)
+{
+    must(policy->sessions_max >= 1 && policy->sessions_max <= 100000);
+    must(policy->bytes_max <= UINT64_C(1) << 46);
+    must(policy->hello_timeout_ms >= 1 && policy->hello_timeout_ms <= 600000);
+    must(policy->reply_timeout_ms >= 1 && policy->reply_timeout_ms <= 600000);
+    must(policy->spin_us <= 10000);
+    must(policy->classes_count <= CLASSES_MAX);
+    for (size_t i = 0; i < policy->classes_count; i++) {
+        check_class(policy, policy->classes[i]);
+        if (strcmp(policy->classes[i]->name, "default") == 0)
+            must_be(i, policy->classes_count - 1);
     }
-    must(config->write_through || !config->write_direct);
-    must(config->arena_bytes >= ARENA_MIN_BYTES && config->arena_bytes <= config->arena_max_bytes);
-    must(config->arena_max_bytes <= ARENA_LIMIT_BYTES);
-    must(config->arena_bytes % BLOCK_BYTES == 0 && config->arena_max_bytes % BLOCK_BYTES == 0);
-    must(config->bytes_max >= ARENA_MIN_BYTES && config->bytes_max <= UINT64_C(1) << 46);
-    must(config->bytes_max % BLOCK_BYTES == 0);
-    must(config->session_max >= 1 && config->session_max <= 100000);
-    must(config->span_max >= 1);
 }
 
-static void check_same(const struct config *got, const struct config *wanted)
+static char text[1 << 18];
+static size_t used;
+
+/* What the settings of one section say, as they were written. */
+static void put_settings(const struct setting *settings, size_t count, const char *(*name)(size_t))
 {
-    must_be(got->sessions_max, wanted->sessions_max);
-    must_be(got->hello_timeout_ms, wanted->hello_timeout_ms);
-    must_be(got->uids_count, wanted->uids_count);
-    must(memcmp(got->uids, wanted->uids, sizeof got->uids) == 0);
-    must_be(got->write_through, wanted->write_through);
-    must_be(got->write_direct, wanted->write_direct);
-    must_be(got->arena_bytes, wanted->arena_bytes);
-    must_be(got->arena_max_bytes, wanted->arena_max_bytes);
-    must_be(got->bytes_max, wanted->bytes_max);
-    must_be(got->session_max, wanted->session_max);
-    must_be(got->span_max, wanted->span_max);
-    must_be(got->rate, wanted->rate);
-    must_be(got->huge_pages, wanted->huge_pages);
+    for (size_t i = 0; i < count && name(i) != NULL; i++) {
+        if (settings[i].value != NULL)
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s=%s\n", name(i), settings[i].value);
+    }
 }
 
-/* Unless it has more uids than fit the longest line however they are written. */
-static void check_again(const struct config *config)
+/* Classes that are written out again are the same classes. */
+static void check_again(const struct policy *policy)
 {
-    static struct config again;
-    static char text[4096];
+    struct policy *again;
     char mistake[256];
-    size_t used = 0;
 
-    if (config->uids_count > UIDS_IN_A_LINE)
-        return;
-#define PUT(...) used += (size_t)snprintf(text + used, sizeof text - used, __VA_ARGS__)
-    PUT("[daemon]\nsessions_max=%" PRIu32 "\nhello_timeout_ms=%" PRIu32 "\n[class default]\n",
-        config->sessions_max, config->hello_timeout_ms);
-    for (size_t i = 0; i < config->uids_count; i++)
-        PUT("%s%u-%u%s", i == 0 ? "uid=" : " ", (unsigned)config->uids[i].first,
-            (unsigned)config->uids[i].last, i + 1 == config->uids_count ? "\n" : "");
-    PUT("write=%s\n", config->write_direct ? "direct" : config->write_through ? "through" : "none");
-    PUT("arena=%" PRIu64 "\narena_max=%" PRIu64 "K\nbytes_max=%" PRIu64 "\n", config->arena_bytes,
-        config->arena_max_bytes >> 10, config->bytes_max);
-    PUT("session_max=%" PRIu32 "\nspan_max=%" PRIu32 "\nrate=%" PRIu32 "\nhuge_pages=%s\n",
-        config->session_max, config->span_max, config->rate, config->huge_pages ? "yes" : "no");
-#undef PUT
+    used = (size_t)snprintf(text, sizeof text, "[daemon]\naudit_file=/a\n");
+    for (size_t i = 0; i < policy->classes_count; i++) {
+        used += (size_t)snprintf(text + used, sizeof text - used, "[class %s]\n", policy->classes[i]->name);
+        put_settings(policy->classes[i]->settings, CLASS_KEYS_MAX, config_class_key);
+    }
     must(used < sizeof text);
     write_file(text, used);
-    must(config_read(&again, path, mistake, sizeof mistake));
-    check_same(&again, config);
+    again = config_read(path, false, mistake, sizeof mistake);
+    must(again != NULL);
+    must_be(again->classes_count, policy->classes_count);
+    must_be(again->facts, policy->facts);
+    for (size_t i = 0; i < policy->classes_count; i++) {
+        const size_t from = offsetof(struct class, uids);
+
+        must(memcmp((const char *)again->classes[i] + from, (const char *)policy->classes[i] + from,
+                    sizeof(struct class) - from) == 0);
+    }
+    (void)policy_unref(again);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
-    static struct config config;
-    static struct config defaults;
+    struct policy *policy;
     size_t mistake_bytes;
     char *mistake;
 
@@ -104,21 +121,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     mistake_bytes = 1 + (size_t)data[0] * 2;
     mistake = malloc(mistake_bytes);
     must(mistake != NULL);
-    memset(&config, 0xAA, sizeof config);
-    memset(&defaults, 0xAA, sizeof defaults);
     memset(mistake, 0xAA, mistake_bytes);
     write_file(data + 1, bytes - 1);
-    config_init(&defaults);
-    if (config_read(&config, path, mistake, mistake_bytes)) {
-        check_limits(&config);
-        check_again(&config);
+    policy = config_read(path, false, mistake, mistake_bytes);
+    if (policy != NULL) {
+        check_limits(policy);
+        check_again(policy);
     } else {
         size_t length = strnlen(mistake, mistake_bytes);
 
         must(length < mistake_bytes);
         must(strncmp(mistake, path, length < strlen(path) ? length : strlen(path)) == 0);
-        check_same(&config, &defaults);
     }
+    (void)policy_unref(policy);
     free(mistake);
     return 0;
 }

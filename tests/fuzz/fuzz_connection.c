@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/config.h"
 #include "daemon/log.h"
 #include "daemon/server.h"
 #include "proto/record.h"
@@ -62,7 +63,7 @@ static struct client {
 } clients[CLIENTS];
 
 static struct server server;
-static struct config config;
+static struct policy *policy; /* the server's last */
 static unsigned options;
 static int passed_fd = -1;                     /* what clients send to a daemon that wants none */
 static uint8_t record[RECORD_MAX_BYTES + 256]; /* the last one, to be sent again */
@@ -76,26 +77,31 @@ static uint8_t pool_bytes[CODEC_POOL_BYTES] __attribute__((aligned(16)));
 
 static void set_up(void)
 {
-    config_init(&config);
-    config.arena_bytes = UINT64_C(1) << 20;
-    config.arena_max_bytes = UINT64_C(4) << 20;
-    config.write_direct = (options & OPTION_DIRECT) != 0;
+    struct class *class;
+
+    policy = config_defaults("fuzzed");
+    must(policy != NULL);
+    class = policy->classes[0];
+    class->arena_bytes = UINT64_C(1) << 20;
+    class->arena_max_bytes = UINT64_C(4) << 20;
+    class->write_direct = (options & OPTION_DIRECT) != 0;
     if ((options & OPTION_RATE) != 0)
-        config.rate = RATE;
+        class->rate = RATE;
     if ((options & OPTION_TIMEOUT) != 0)
-        config.hello_timeout_ms = 1;
+        policy->hello_timeout_ms = 1;
     if ((options & OPTION_LIMITS) != 0) {
-        config.sessions_max = 2;
-        config.session_max = 1;
-        config.bytes_max = 2 * (uint64_t)BLOCK_BYTES;
-        config.span_max = 8;
+        policy->sessions_max = 2;
+        class->session_max = 1;
+        class->bytes_max = 2 * (uint64_t)BLOCK_BYTES;
+        class->span_max = 8;
     }
     if ((options & OPTION_NONE) != 0)
-        config.write_through = config.write_direct = false;
+        class->write_through = class->write_direct = false;
     if ((options & OPTION_UIDS) != 0)
-        config.uids[config.uids_count++] = (struct uid_range){OTHER_UID, OTHER_UID};
+        class->uids = (struct id_set){{{OTHER_UID, OTHER_UID}}, 1};
     log_set_level(LOG_ERROR);
-    must_be(server_init(&server, &config), 0);
+    must_be(server_init(&server, policy), 0);
+    (void)policy_unref(policy);
 }
 
 static bool can(int fd, short events)
@@ -131,7 +137,7 @@ static void settle(void)
             (void)usleep(100);
         (void)uv_run(&server.loop, UV_RUN_NOWAIT);
     }
-    must(server.connections_count <= config.sessions_max);
+    must(server.connections_count <= policy->sessions_max);
 }
 
 /* Who has ended, but left answers unread, is looked at again by a timer: let that be soon. */

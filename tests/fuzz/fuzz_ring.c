@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/config.h"
 #include "daemon/log.h"
 #include "daemon/operation.h"
 #include "daemon/server.h"
@@ -59,7 +60,7 @@ static struct client {
 } clients[CLIENTS];
 
 static struct server server;
-static struct config config;
+static struct policy *policy; /* the server's last */
 static struct quota twin_quota;
 static unsigned options;
 static uint32_t granularity;
@@ -71,20 +72,25 @@ static uint8_t pool_bytes[CODEC_POOL_BYTES] __attribute__((aligned(16)));
 
 static void set_up(struct input *input)
 {
+    struct class *class;
+
     options = input_byte(input);
     granularity = 64u << (options >> 6) % 3;
-    config_init(&config);
-    config.arena_bytes = UINT64_C(1) << 20;
-    config.write_direct = (options & OPTION_DIRECT) != 0;
-    config.spin_us = (options & OPTION_SPIN) != 0 ? 10 : 0;
+    policy = config_defaults("fuzzed");
+    must(policy != NULL);
+    class = policy->classes[0];
+    class->arena_bytes = UINT64_C(1) << 20;
+    class->write_direct = (options & OPTION_DIRECT) != 0;
+    policy->spin_us = (options & OPTION_SPIN) != 0 ? 10 : 0;
     if ((options & OPTION_RATE) != 0)
-        config.rate = RATE;
+        class->rate = RATE;
     if ((options & OPTION_LIMITS) != 0) {
-        config.bytes_max = 4 * (uint64_t)BLOCK_BYTES;
-        config.span_max = 6;
+        class->bytes_max = 4 * (uint64_t)BLOCK_BYTES;
+        class->span_max = 6;
     }
     log_set_level(LOG_ERROR);
-    must_be(server_init(&server, &config), 0);
+    must_be(server_init(&server, policy), 0);
+    (void)policy_unref(policy);
 }
 
 static void turn(void)
@@ -148,7 +154,7 @@ static void make_twin(struct client *client, const struct hello *hello)
     result_init(&result);
     client->account = quota_account(&twin_quota, peer.uid);
     must(client->account != NULL);
-    client->twin = session_new(1, &config, &peer, client->account, hello, &welcome, &result);
+    client->twin = session_new(1, policy->classes[0], &peer, client->account, hello, &welcome, &result);
     must(client->twin != NULL);
 }
 

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/config.h"
 #include "daemon/operation.h"
 #include "proto/codec.h"
 #include "tests/fuzz/input.h"
@@ -23,6 +24,7 @@
 #define CHECK_ALL_EVERY 32
 
 static struct session *session;
+static struct policy *policy;
 static struct quota quota;
 static struct account *account;
 static struct request_record sent; /* what `request` points into */
@@ -55,22 +57,23 @@ static void set_up(struct input *input)
         .fill_pattern = (shape & 0x20) != 0 && fill_pattern_traps(0xF4F4F4F4u) ? 0xF4F4F4F4u : 0,
     };
     struct peer peer = {.uid = geteuid() + through, .pidfd = -1};
-    struct config config;
+    struct class *class;
     struct welcome welcome;
 
     units = 1 + size % (size < 0x80 ? UNITS_FEW : UNITS_MAX);
     hello.arena_bytes = (uint64_t)units * BLOCK_BYTES;
     bytes_max = hello.arena_bytes - (uint64_t)((limits & 0x0F) % units) * BLOCK_BYTES;
     spans_max = (limits & 0xF0) == 0 ? UINT32_MAX : (uint32_t)(limits >> 4) * 3;
-    config_init(&config);
-    config.write_direct = direct;
-    config.bytes_max = bytes_max;
-    config.span_max = spans_max;
+    policy = config_defaults("model");
+    class = policy->classes[0];
+    class->write_direct = direct;
+    class->bytes_max = bytes_max;
+    class->span_max = spans_max;
     account = quota_account(&quota, peer.uid);
     must(account != NULL);
     result_init(&result);
     must_be(hello_validate(&hello, &result), STATUS_OK);
-    session = session_new(1, &config, &peer, account, &hello, &welcome, &result);
+    session = session_new(1, class, &peer, account, &hello, &welcome, &result);
     must(session != NULL);
     must(session->arena.kind == (direct ? ARENA_DIRECT : through ? ARENA_THROUGH : ARENA_SEALED));
 
@@ -664,6 +667,7 @@ static void tear_down(void)
     session = session_free(session);
     must_be(account->held[QUOTA_BYTES], 0);
     account = account_unref(&quota, account);
+    policy = policy_unref(policy);
     must(quota.accounts == NULL);
 }
 

@@ -104,6 +104,8 @@ void broker_start_as(struct broker *broker, uid_t uid, const char *config)
     file = fopen(broker->config, "we");
     ck_assert_ptr_nonnull(file);
     (void)fputs(config != NULL ? config : "", file);
+    if (config == NULL || strstr(config, "[class ") == NULL)
+        (void)fputs("\n[class default]\n", file); /* or nobody is served */
     if (ring != NULL)
         (void)fprintf(file, "[class default]\nring=%s\n", ring);
     (void)fclose(file);

@@ -31,6 +31,7 @@ enum {
 static struct broker broker;
 static char folder[64];
 static char path[96];
+static char policy[256];
 static unsigned seed;
 
 static void make_folder(void)
@@ -50,11 +51,9 @@ static void remove_folder(void)
 
 static void start(void)
 {
-    char config[256];
-
     make_folder();
-    (void)snprintf(config, sizeof config, "[daemon]\naudit_file=%s\n[class default]\naudit=file\n", path);
-    broker_start(&broker, config);
+    (void)snprintf(policy, sizeof policy, "[daemon]\naudit_file=%s\n[class default]\naudit=file\n", path);
+    broker_start(&broker, policy);
 }
 
 static void stop(void)
@@ -300,6 +299,97 @@ START_TEST(of_a_flood_every_write_is_recorded_or_told_to_be_missing)
 }
 END_TEST
 
+/* ---- Reload -------------------------------------------------------------------------------- */
+
+static void write_once(void)
+{
+    jitc_span span;
+
+    client = broker_connect(&broker, NULL);
+    assert_status(JITC_OK, "", jitc_alloc(client, &span, 64));
+    assert_status(JITC_OK, "", jitc_write(client, &span, 0, "code", 4, JITC_WRITE_DEFAULT));
+    client = jitc_close(client);
+}
+
+static void until_trail_has(long bytes)
+{
+    struct stat status;
+
+    while (stat(path, &status) != 0 || status.st_size < bytes)
+        (void)usleep(1000);
+}
+
+static void reload_with(const char *text)
+{
+    FILE *file = fopen(broker.config, "we");
+
+    ck_assert_ptr_nonnull(file);
+    (void)fputs(text, file);
+    (void)fclose(file);
+    ck_assert_int_eq(kill(broker.pid, SIGHUP), 0);
+}
+
+/* The sessions that have a record, one after the other. */
+static void assert_sessions(const char *in, const char *sessions)
+{
+    char line[LINE_BYTES];
+    char found[64] = "";
+    FILE *trail = fopen(in, "re");
+
+    ck_assert_ptr_nonnull(trail);
+    while (fgets(line, sizeof line, trail) != NULL) {
+        const char *session = strstr(line, "\"session\":");
+
+        ck_assert_ptr_nonnull(session);
+        (void)strncat(found, session + strlen("\"session\":"), 1);
+    }
+    (void)fclose(trail);
+    ck_assert_str_eq(found, sessions);
+}
+
+START_TEST(a_reload_goes_on_in_a_new_file_also_where_the_policy_is_refused)
+{
+    static const char *const broken[] = {
+        "nonsense\n", "[daemon]\naudit_file=/nowhere/audit\n[class default]\naudit=file\n"};
+    char old[128];
+
+    (void)snprintf(old, sizeof old, "%s/old", folder);
+    for (int i = 0; i < 3; i++) {
+        char session[2] = {(char)('1' + i), '\0'};
+
+        run_worker(write_once);
+        until_trail_has(1);
+        ck_assert_int_eq(rename(path, old), 0);
+        assert_sessions(old, session);
+        reload_with(i == 0 ? policy : broken[i - 1]);
+        until_trail_has(0);
+    }
+    run_worker(write_once);
+    broker_stop(&broker);
+    assert_sessions(path, "4");
+    (void)unlink(old);
+}
+END_TEST
+
+START_TEST(a_reload_begins_the_trail_of_who_comes_next_and_ends_it)
+{
+    make_folder();
+    (void)snprintf(policy, sizeof policy, "[daemon]\naudit_file=%s\n[class default]\naudit=file\n", path);
+    broker_start(&broker, NULL);
+    run_worker(write_once);
+    reload_with(policy);
+    until_trail_has(0);
+    run_worker(write_once);
+    reload_with("[class default]\n");
+    while (broker_log_count(&broker, "policy read anew") < 2)
+        (void)usleep(1000);
+    run_worker(write_once);
+    broker_stop(&broker);
+    assert_sessions(path, "2");
+    remove_folder();
+}
+END_TEST
+
 /* ---- Beginning and end -------------------------------------------------------------------- */
 
 static unsigned count_threads(const struct broker *of)
@@ -338,7 +428,7 @@ START_TEST(where_no_class_has_an_audit_there_is_no_file)
     char config[256];
 
     make_folder();
-    (void)snprintf(config, sizeof config, "[daemon]\naudit_file=%s\n", path);
+    (void)snprintf(config, sizeof config, "[daemon]\naudit_file=%s\n[class default]\n", path);
     broker_start(&broker, config);
     run_worker(flood);
     broker_stop(&broker);
@@ -416,10 +506,12 @@ int main(void)
     tcase_add_test(trail, every_write_and_patch_has_one_record_with_the_digest_of_its_bytes);
     tcase_add_test(trail, a_refused_write_is_recorded_with_the_reason_and_nothing_else_is);
     tcase_add_test(trail, of_a_flood_every_write_is_recorded_or_told_to_be_missing);
+    tcase_add_test(trail, a_reload_goes_on_in_a_new_file_also_where_the_policy_is_refused);
     tcase_add_test(trail, the_trail_is_the_daemons_alone_and_has_a_thread_of_its_own);
     suite_add_tcase(suite, trail);
 
     tcase_set_timeout(others, 300);
+    tcase_add_test(others, a_reload_begins_the_trail_of_who_comes_next_and_ends_it);
     tcase_add_test(others, where_no_class_has_an_audit_there_is_no_file);
     tcase_add_test(others, a_daemon_whose_trail_has_no_file_serves_nobody);
     tcase_add_test(others, without_a_journal_clients_are_served_and_the_log_says_what_is_lost);

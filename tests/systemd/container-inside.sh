@@ -27,6 +27,8 @@ say_journal() { journalctl -q --no-pager -o cat -n 15 -u "$1" | sed 's/^/    /';
 daemon=jitbrokerd.service
 workers=$(systemctl cat jitworker@.service | sed -n 's/^ExecStart=\(.*\)\/%i .*/\1/p')
 config=$(jitbrokerd --check-config | sed 's/: .*//')
+mkdir -p "$(dirname "$config")"
+echo '[class default]' >"$config" # everyone; without a class nobody is served
 arguments=$(dirname "$config")/worker
 mkdir -p "$workers" "$arguments"
 # Here a worker is run to its end, and its status is the job's.

@@ -13,7 +13,7 @@
 
 static char folder[64];
 static char path[96];
-static struct config config;
+static struct policy *policy; /* what was read last */
 static char mistake[512];
 
 static inline void make_folder(void)
@@ -33,6 +33,7 @@ static inline void remove_folder(void)
 {
     remove_file();
     (void)rmdir(folder);
+    policy = policy_unref(policy);
 }
 
 static inline void write_bytes(const void *bytes, size_t count)
@@ -44,36 +45,55 @@ static inline void write_bytes(const void *bytes, size_t count)
     ck_assert_int_eq(fclose(file), 0);
 }
 
-static inline void assert_same(const struct config *got, const struct config *wanted)
+/* The class of that name, or fails the test. */
+static inline const struct class *class_of(const char *name)
 {
-    ck_assert_uint_eq(got->sessions_max, wanted->sessions_max);
-    ck_assert_uint_eq(got->hello_timeout_ms, wanted->hello_timeout_ms);
-    ck_assert_uint_eq(got->uids_count, wanted->uids_count);
-    ck_assert_mem_eq(got->uids, wanted->uids, sizeof got->uids);
-    ck_assert_int_eq(got->write_through, wanted->write_through);
-    ck_assert_int_eq(got->write_direct, wanted->write_direct);
-    ck_assert_uint_eq(got->arena_bytes, wanted->arena_bytes);
-    ck_assert_uint_eq(got->arena_max_bytes, wanted->arena_max_bytes);
-    ck_assert_uint_eq(got->bytes_max, wanted->bytes_max);
-    ck_assert_uint_eq(got->session_max, wanted->session_max);
-    ck_assert_uint_eq(got->span_max, wanted->span_max);
-    ck_assert_uint_eq(got->rate, wanted->rate);
-    ck_assert_int_eq(got->huge_pages, wanted->huge_pages);
+    const struct class *class = policy_find(policy, name);
+
+    ck_assert_msg(class != NULL, "no class %s", name);
+    return class;
+}
+
+static inline const struct class *class_default(void)
+{
+    return class_of("default");
+}
+
+static inline bool serves(uid_t uid)
+{
+    return policy_match(policy, &(struct peer){.uid = uid, .gid = (gid_t)-1}) != NULL;
+}
+
+/* All that the keys of a class say, as far as it does not name a place. */
+static inline void assert_same_class(const struct class *got, const struct class *wanted)
+{
+    ck_assert_mem_eq((const char *)got + offsetof(struct class, uids),
+                     (const char *)wanted + offsetof(struct class, uids),
+                     sizeof *got - offsetof(struct class, uids));
 }
 
 static inline void assert_defaults(void)
 {
-    struct config defaults;
+    struct policy *defaults = config_defaults("default");
 
-    config_init(&defaults);
-    assert_same(&config, &defaults);
+    ck_assert_ptr_nonnull(defaults);
+    ck_assert_uint_eq(policy->sessions_max, defaults->sessions_max);
+    ck_assert_uint_eq(policy->bytes_max, defaults->bytes_max);
+    ck_assert_uint_eq(policy->hello_timeout_ms, defaults->hello_timeout_ms);
+    ck_assert_uint_eq(policy->reply_timeout_ms, defaults->reply_timeout_ms);
+    ck_assert_uint_eq(policy->spin_us, defaults->spin_us);
+    ck_assert_str_eq(policy->audit_file, defaults->audit_file);
+    for (size_t i = 0; i < policy->classes_count; i++)
+        assert_same_class(policy->classes[i], defaults->classes[0]);
+    (void)policy_unref(defaults);
 }
 
 static inline bool read_config(void)
 {
-    memset(&config, 0xAA, sizeof config); /* whatever was there before */
     memset(mistake, 0xAA, sizeof mistake);
-    return config_read(&config, path, mistake, sizeof mistake);
+    policy = policy_unref(policy);
+    policy = config_read(path, false, mistake, sizeof mistake);
+    return policy != NULL;
 }
 
 static inline void assert_reads_bytes(const void *bytes, size_t count)
@@ -96,7 +116,6 @@ static inline void assert_told(int line, const char *reason)
     (void)snprintf(where, sizeof where, line == 0 ? "%s: " : "%s:%d: ", path, line);
     ck_assert_msg(strncmp(mistake, where, strlen(where)) == 0, "not in line %d: %s", line, mistake);
     ck_assert_msg(strstr(mistake + strlen(where), reason) != NULL, "not \"%s\": %s", reason, mistake);
-    assert_defaults();
 }
 
 static inline void assert_mistake(const char *text, int line, const char *reason)

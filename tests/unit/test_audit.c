@@ -20,7 +20,6 @@ static char folder[64];
 static char path[96];
 static uv_loop_t loop;
 static struct audit *audit;
-static uint64_t due_ns[8];
 
 static void start(void)
 {
@@ -48,13 +47,15 @@ static void stop(void)
     ck_assert_int_eq(rmdir(folder), 0);
 }
 
-static struct audit_source make_source(unsigned user)
+/* Session number user + 1, of user 1000 + user. */
+static struct audit_source begin(unsigned user)
 {
-    return (struct audit_source){.to = AUDIT_FILE,
-                                 .session = user + 1,
-                                 .uid = 1000 + user,
-                                 .unit = "a.service",
-                                 .due_ns = &due_ns[user]};
+    struct audit_source source = {
+        .to = AUDIT_FILE, .session = user + 1, .uid = 1000 + user, .unit = "a.service"};
+
+    audit_begin(audit, &source);
+    ck_assert_ptr_nonnull(source.user);
+    return source;
 }
 
 static size_t note(struct audit_source *source, uint64_t offset)
@@ -129,7 +130,7 @@ static void run_until_written(void)
 
 START_TEST(a_record_is_written_while_the_loop_runs_with_the_digest_of_what_was_written)
 {
-    struct audit_source source = make_source(0);
+    struct audit_source source = begin(0);
     struct trail trail;
 
     ck_assert_uint_eq(note(&source, 64), 3);
@@ -146,7 +147,7 @@ END_TEST
 START_TEST(a_patch_has_the_digest_of_its_width)
 {
     const struct request request = {.operation = OPERATION_PATCH, .span = 128, .at = 8, .width = 2};
-    struct audit_source source = make_source(0);
+    struct audit_source source = begin(0);
     struct trail trail;
 
     ck_assert_uint_eq(audit_note(audit, &source, &request, "ok", (const uint8_t *)"ab"), 2);
@@ -163,7 +164,7 @@ START_TEST(what_was_refused_is_recorded_without_a_digest)
 {
     const struct request request = {
         .operation = OPERATION_WRITE, .span = UINT64_MAX - 1, .at = 2, .data_bytes = SIZE_MAX};
-    struct audit_source source = make_source(0);
+    struct audit_source source = begin(0);
     struct trail trail;
 
     for (int status = STATUS_OK + 1; status < STATUS_COUNT; status++)
@@ -197,16 +198,16 @@ END_TEST
 
 START_TEST(what_a_user_may_not_cause_is_told_before_its_next_record)
 {
-    struct audit_source source = make_source(0);
-    struct audit_source other = make_source(1);
+    struct audit_source source = begin(0);
+    struct audit_source other = begin(1);
     struct trail trail;
 
-    due_ns[0] = UINT64_MAX / 2; /* it is far ahead of its rate */
+    source.user->due_ns = UINT64_MAX / 2; /* it is far ahead of its rate */
     for (unsigned i = 0; i < 10; i++)
         ck_assert_uint_eq(note(&source, i), 0);
     ck_assert_uint_eq(source.lost, 10);
     ck_assert_uint_eq(note(&other, 0), 3); /* which is nobody else's loss */
-    due_ns[0] = 0;
+    source.user->due_ns = 0;
     ck_assert_uint_eq(note(&source, 10), 3);
     ck_assert_uint_eq(source.lost, 0);
     end_audit();
@@ -223,10 +224,10 @@ END_TEST
 
 START_TEST(what_is_missing_is_told_at_the_latest_when_the_session_ends)
 {
-    struct audit_source source = make_source(0);
+    struct audit_source source = begin(0);
     struct trail trail;
 
-    due_ns[0] = UINT64_MAX / 2;
+    source.user->due_ns = UINT64_MAX / 2;
     for (unsigned i = 0; i < 10; i++)
         (void)note(&source, i);
     audit_end(audit, &source);
@@ -236,6 +237,38 @@ START_TEST(what_is_missing_is_told_at_the_latest_when_the_session_ends)
     ck_assert_uint_eq(trail.records, 0);
     ck_assert_uint_eq(trail.lost_lines, 1);
     ck_assert_uint_eq(trail.lost, 10);
+}
+END_TEST
+
+START_TEST(to_come_anew_is_no_way_around_the_rate)
+{
+    struct audit_source source = begin(0);
+    struct audit_source other = begin(0);
+
+    ck_assert_ptr_eq(source.user, other.user); /* many sessions are none, either */
+    source.user->due_ns = UINT64_MAX / 2;
+    audit_end(audit, &source);
+    audit_end(audit, &other);
+    other = begin(1);
+    source = begin(0);
+    ck_assert_uint_eq(note(&other, 0), 3);
+    ck_assert_uint_eq(note(&source, 0), 0);
+    audit_end(audit, &other);
+    audit_end(audit, &source);
+}
+END_TEST
+
+START_TEST(a_user_of_whom_nothing_need_be_known_is_forgotten)
+{
+    struct audit_source source = begin(0);
+    struct audit_source other = begin(1);
+
+    other.user->due_ns = 1; /* long ago */
+    audit_end(audit, &other);
+    other = begin(2);
+    ck_assert_uint_eq(other.user->uid, 1002);
+    ck_assert_ptr_eq(other.user->next, source.user); /* who is there still */
+    ck_assert_ptr_null(source.user->next);
 }
 END_TEST
 
@@ -249,7 +282,7 @@ START_TEST(a_full_queue_loses_exactly_what_has_no_room_and_says_so)
 
     ck_assert_uint_gt(USERS * EACH, TAKEN_AT_MOST);
     for (unsigned user = 0; user < USERS; user++)
-        sources[user] = make_source(user);
+        sources[user] = begin(user);
     for (unsigned i = 0; i < USERS * EACH; i++)
         recorded += note(&sources[i % USERS], i) != 0;
     ck_assert_uint_eq(recorded, TAKEN_AT_MOST);
@@ -274,14 +307,14 @@ END_TEST
 
 START_TEST(the_last_room_is_not_taken_by_a_record_that_hides_what_is_missing)
 {
-    struct audit_source lossy = make_source(0);
+    struct audit_source lossy = begin(0);
     struct audit_source other;
 
-    due_ns[0] = UINT64_MAX / 2;
+    lossy.user->due_ns = UINT64_MAX / 2;
     (void)note(&lossy, 0);
-    due_ns[0] = 0;
+    lossy.user->due_ns = 0;
     for (unsigned i = 0; i < TAKEN_AT_MOST - 1; i++) {
-        other = make_source(1 + i / AUDIT_BURST);
+        other = begin(1 + i / AUDIT_BURST);
         ck_assert_uint_eq(note(&other, i), 3);
     }
     /* One more has room, but not what is missing and one more. */
@@ -296,7 +329,7 @@ END_TEST
 
 START_TEST(after_a_reopen_the_new_file_is_written_and_the_old_one_has_all_from_before)
 {
-    struct audit_source source = make_source(0);
+    struct audit_source source = begin(0);
     char old[128];
 
     (void)snprintf(old, sizeof old, "%s/audit.1", folder);
@@ -322,9 +355,9 @@ START_TEST(a_reopen_while_the_thread_writes_loses_nothing)
     char old[128];
 
     for (unsigned i = 0; i < FILES; i++) {
-        struct audit_source source = make_source(0);
+        struct audit_source source = begin(0);
 
-        due_ns[0] = 0;
+        source.user->due_ns = 0;
         for (unsigned k = 0; k < EACH; k++)
             ck_assert_uint_eq(note(&source, k), 3);
         (void)snprintf(old, sizeof old, "%s/audit.%u", folder, i);
@@ -349,7 +382,7 @@ END_TEST
 
 START_TEST(where_the_new_file_cannot_be_opened_the_old_one_stays)
 {
-    struct audit_source source = make_source(0);
+    struct audit_source source = begin(0);
 
     ck_assert(!audit_reopen(audit, "/nowhere/audit"));
     (void)note(&source, 1);
@@ -367,8 +400,8 @@ END_TEST
 
 START_TEST(records_for_a_journal_that_is_not_there_cost_nothing_but_themselves)
 {
-    struct audit_source source = make_source(0);
-    struct audit_source to_file = make_source(1);
+    struct audit_source source = begin(0);
+    struct audit_source to_file = begin(1);
 
     source.to = AUDIT_JOURNAL;
     ck_assert_uint_eq(note(&source, 1), 3);
@@ -392,6 +425,8 @@ int main(void)
     tcase_add_test(all, a_user_may_cause_a_burst_at_once_and_then_its_rate);
     tcase_add_test(all, what_a_user_may_not_cause_is_told_before_its_next_record);
     tcase_add_test(all, what_is_missing_is_told_at_the_latest_when_the_session_ends);
+    tcase_add_test(all, to_come_anew_is_no_way_around_the_rate);
+    tcase_add_test(all, a_user_of_whom_nothing_need_be_known_is_forgotten);
     tcase_add_test(all, a_full_queue_loses_exactly_what_has_no_room_and_says_so);
     tcase_add_test(all, the_last_room_is_not_taken_by_a_record_that_hides_what_is_missing);
     tcase_add_test(all, after_a_reopen_the_new_file_is_written_and_the_old_one_has_all_from_before);

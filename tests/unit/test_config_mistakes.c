@@ -37,7 +37,7 @@ START_TEST(numbers_beyond_64_bits_are_too_large_and_not_something_else)
     assert_mistake("[class default]\nbytes_max=18446744073709551616\n", 2, "too large");
     /* Leading zeros are no harm. */
     assert_reads("[class default]\nrate=00000000000000000000000000000012\n");
-    ck_assert_uint_eq(config.rate, 12);
+    ck_assert_uint_eq(class_default()->rate, 12);
 }
 END_TEST
 
@@ -49,7 +49,11 @@ START_TEST(unknown_keys_and_sections_are_told)
     assert_mistake("[class default]\nRate=1\n", 2, "has no key Rate");
     assert_mistake("[class default]\n=1\n", 2, "has no key");
     assert_mistake("[nonsense]\nrate=1\n", 1, "[nonsense] is no section");
-    assert_mistake("[daemon]\n[class web]\nrate=1\n", 2, "[class web] is no section");
+    assert_mistake("[class]\nrate=1\n", 1, "[class] is no section");
+    assert_mistake("[class ]\nrate=1\n", 1, "1 to 31 characters");
+    assert_mistake("[class a b]\nrate=1\n", 1, "letters, digits");
+    assert_mistake("[class web]\nrate=1\n", 1, "[class web] does not say who is in it");
+    assert_mistake("[class web]\nuid=1\nnonsense=1\n", 3, "[class web] has no key nonsense");
     assert_mistake("[Daemon]\nsessions_max=1\n", 1, "[Daemon] is no section");
     assert_mistake("[daemo]\nsessions_max=1\n", 1, "[daemo] is no section");
     assert_mistake("[daemons]\nsessions_max=1\n", 1, "[daemons] is no section");
@@ -105,9 +109,9 @@ END_TEST
 
 START_TEST(an_arena_above_the_largest_is_told)
 {
-    assert_mistake("[class default]\narena=2G\n", 0, "above arena_max");
-    assert_mistake("[class default]\narena_max=32M\n", 0, "above arena_max");
-    assert_mistake("[class default]\narena_max=1M\narena=1088K\n", 0, "above arena_max");
+    assert_mistake("[class default]\narena=2G\n", 2, "above arena_max");
+    assert_mistake("[class default]\narena_max=32M\n", 1, "above arena_max");
+    assert_mistake("[class default]\narena_max=1M\narena=1088K\n", 3, "above arena_max");
     assert_reads("[class default]\narena_max=1M\narena=1M\n");
 }
 END_TEST
@@ -129,10 +133,10 @@ START_TEST(a_line_has_at_most_198_characters)
     size_t used = long_line(text, 198);
 
     assert_reads_bytes(text, used);
-    ck_assert_uint_eq(config.rate, 1);
+    ck_assert_uint_eq(class_default()->rate, 1);
     text[used] = '\n';
     assert_reads_bytes(text, used + 1);
-    ck_assert_uint_eq(config.rate, 1);
+    ck_assert_uint_eq(class_default()->rate, 1);
     for (size_t characters = 199; characters < 1000; characters += characters < 205 ? 1 : 97) {
         used = long_line(text, characters);
         write_bytes(text, used);
@@ -257,7 +261,7 @@ START_TEST(a_short_buffer_gets_the_beginning)
 
     write_bytes("what\n", 5);
     memset(small, 0xAA, sizeof small);
-    ck_assert(!config_read(&config, path, small, 8));
+    ck_assert_ptr_null(config_read(path, false, small, 8));
     ck_assert_uint_eq(strlen(small), 7);
     ck_assert_mem_eq(small, path, 7);
     ck_assert_uint_eq((uint8_t)small[8], 0xAA);

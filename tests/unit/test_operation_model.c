@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/config.h"
 #include "daemon/operation.h"
 #include "tests/harness/suite.h"
 #include "tests/unit/dice.h"
@@ -20,7 +21,7 @@
 static uint64_t seed;
 
 /* What is run: each of these with each granularity. */
-static const struct setting {
+static const struct arrangement {
     uint32_t units;
     uint32_t units_quota;
     uint32_t spans_max;
@@ -35,8 +36,9 @@ static const struct setting {
 #define GRANULARITIES 3
 
 static struct model model;
-static const struct setting *setting;
+static const struct arrangement *setting;
 static struct session *session;
+static struct policy *policy;
 static struct quota quota;
 static struct account *account;
 static const uint8_t *rx;
@@ -59,19 +61,20 @@ static void set_up(uint32_t granularity)
         .fill_pattern = granularity == 128 && fill_pattern_traps(0xF4F4F4F4u) ? 0xF4F4F4F4u : 0,
     };
     struct peer peer = {.uid = geteuid() + (setting->kind != ARENA_SEALED), .pidfd = -1};
-    struct config config;
+    struct class *class;
     struct welcome welcome;
     int fd;
 
-    config_init(&config);
-    config.write_direct = setting->kind == ARENA_DIRECT;
-    config.arena_max_bytes = arena_bytes;
-    config.bytes_max = (uint64_t)setting->units_quota * BLOCK_BYTES;
-    config.span_max = setting->spans_max;
+    policy = config_defaults("model");
+    class = policy->classes[0];
+    class->write_direct = setting->kind == ARENA_DIRECT;
+    class->arena_max_bytes = arena_bytes;
+    class->bytes_max = (uint64_t)setting->units_quota * BLOCK_BYTES;
+    class->span_max = setting->spans_max;
     account = quota_account(&quota, peer.uid);
     result_init(&result);
     ck_assert_int_eq(hello_validate(&hello, &result), STATUS_OK);
-    session = session_new(1, &config, &peer, account, &hello, &welcome, &result);
+    session = session_new(1, class, &peer, account, &hello, &welcome, &result);
     ck_assert_msg(session != NULL, "%s", result.text);
     ck_assert_int_eq(session->arena.kind, setting->kind);
     ck_assert_uint_eq(welcome.span_max_bytes, session->shape.span_max_bytes);
@@ -108,6 +111,7 @@ static void tear_down(void)
     session = session_free(session);
     ck_assert_uint_eq(account->held[QUOTA_BYTES], 0);
     account = account_unref(&quota, account);
+    policy = policy_unref(policy);
     ck_assert_ptr_null(quota.accounts);
     model_deinit(&model);
 }
