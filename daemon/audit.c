@@ -172,7 +172,12 @@ static void release(struct audit *audit)
     audit_journal_deinit(&audit->journal);
     free(audit->halves[0].records);
     free(audit->halves[1].records);
-    forget_users(audit, UINT64_MAX);
+    while (audit->users != NULL) {
+        struct audit_user *user = audit->users;
+
+        audit->users = user->next;
+        free(user);
+    }
     free(audit);
 }
 
