@@ -64,7 +64,7 @@ static void stop(void)
 }
 
 /* A worker in a process of its own, so that the test itself can read what only the daemon's user can. */
-static void run_worker(void (*work)(void))
+static void run_worker_as(uid_t uid, void (*work)(void))
 {
     int status;
     pid_t pid;
@@ -73,13 +73,18 @@ static void run_worker(void (*work)(void))
     pid = fork();
     ck_assert_int_ge(pid, 0);
     if (pid == 0) {
-        become(WORKER_UID);
+        become(uid);
         work();
         exit(EXIT_SUCCESS);
     }
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
     ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the worker ended with status %x",
                   (unsigned)status);
+}
+
+static void run_worker(void (*work)(void))
+{
+    run_worker_as(WORKER_UID, work);
 }
 
 /* ---- What is expected ------------------------------------------------------------------ */
@@ -423,6 +428,24 @@ START_TEST(the_trail_is_the_daemons_alone_and_has_a_thread_of_its_own)
 }
 END_TEST
 
+START_TEST(only_those_of_a_class_that_has_an_audit_are_in_the_trail)
+{
+    if (!are_we_root())
+        skip("two users are needed, which takes root");
+    make_folder();
+    (void)snprintf(policy, sizeof policy,
+                   "[daemon]\naudit_file=%s\n[class audited]\nuid=%u\naudit=file\n[class default]\n", path,
+                   OTHER_WORKER_UID);
+    broker_start(&broker, policy);
+    run_worker(write_once);
+    run_worker_as(OTHER_WORKER_UID, write_once);
+    run_worker(write_once);
+    broker_stop(&broker);
+    assert_sessions(path, "2");
+    remove_folder();
+}
+END_TEST
+
 START_TEST(where_no_class_has_an_audit_there_is_no_file)
 {
     char config[256];
@@ -512,6 +535,7 @@ int main(void)
 
     tcase_set_timeout(others, 300);
     tcase_add_test(others, a_reload_begins_the_trail_of_who_comes_next_and_ends_it);
+    tcase_add_test(others, only_those_of_a_class_that_has_an_audit_are_in_the_trail);
     tcase_add_test(others, where_no_class_has_an_audit_there_is_no_file);
     tcase_add_test(others, a_daemon_whose_trail_has_no_file_serves_nobody);
     tcase_add_test(others, without_a_journal_clients_are_served_and_the_log_says_what_is_lost);
