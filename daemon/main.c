@@ -102,8 +102,8 @@ static void reload(struct server *server)
         policy = policy_unref(policy);
     if (policy == NULL) {
         log_line(LOG_ERROR, "the policy in force stays");
-        (void)start_audit(server,
-                          server->policy); /* who moved the trail's file away is obeyed all the same */
+        /* Who moved the trail's file away is obeyed all the same. */
+        (void)start_audit(server, server->policy);
     } else {
         warn_of_policy(policy);
         server_set_policy(server, policy);
