@@ -43,6 +43,7 @@ static void abandon(void)
     (void)unlink(broker->socket);
     (void)unlink(broker->config);
     (void)unlink(broker->log);
+    (void)unlink(broker->audit);
     (void)rmdir(broker->folder);
 }
 
@@ -97,6 +98,7 @@ static void write_config(const struct broker *broker, const struct options *opti
                 (void)fprintf(file, "%s\n", options->settings[k] + name);
         }
     }
+    (void)fprintf(file, "[daemon]\naudit_file=%s\n", broker->audit);
     if (fclose(file) != 0)
         die(broker->config);
 }
@@ -163,6 +165,7 @@ void broker_start(struct broker *broker, const struct bench *bench, enum side si
     (void)snprintf(broker->socket, sizeof broker->socket, "%s/socket", broker->folder);
     (void)snprintf(broker->config, sizeof broker->config, "%s/config", broker->folder);
     (void)snprintf(broker->log, sizeof broker->log, "%s/log", broker->folder);
+    (void)snprintf(broker->audit, sizeof broker->audit, "%s/audit", broker->folder);
     running = broker;
     write_config(broker, &bench->options);
     broker->pid = fork();

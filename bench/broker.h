@@ -18,6 +18,7 @@ struct broker {
     char socket[96];
     char config[96];
     char log[96];
+    char audit[96]; /* where a class has one */
 };
 
 /* Has the program clean up after itself at exit and on signals, and end after `limit_s` at the latest. */

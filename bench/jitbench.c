@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/utsname.h>
 
+#include "audit.h"
 #include "baseline.h"
 #include "broker.h"
 #include "churn.h"
@@ -26,11 +27,17 @@ static const struct section {
     const char *rows[2]; /* how their names begin */
     void (*report)(struct bench *bench);
 } sections[] = {
-    {{"floor."}, baseline_report_floors}, {{"peer."}, baseline_report_peers},
-    {{"through."}, through_report},       {{"scan."}, scan_report},
-    {{"direct."}, direct_report},         {{"churn.", "density."}, churn_report},
-    {{"sessions."}, sessions_report},     {{"crowd."}, crowd_report},
-    {{"threads."}, threads_report},       {{"idle."}, idle_report},
+    {{"floor."}, baseline_report_floors},
+    {{"peer."}, baseline_report_peers},
+    {{"through."}, through_report},
+    {{"scan."}, scan_report},
+    {{"audit."}, audit_report},
+    {{"direct."}, direct_report},
+    {{"churn.", "density."}, churn_report},
+    {{"sessions."}, sessions_report},
+    {{"crowd."}, crowd_report},
+    {{"threads."}, threads_report},
+    {{"idle."}, idle_report},
     {{"drift."}, baseline_report_drift},
 };
 

@@ -38,6 +38,9 @@ const struct row rows[] = {
     {"scan.on", "looked at for syscall, pku, segment", "us", "not looked at", AT_MOST(RATIO, 2)},
     {"scan.far", "for far as well", "us", "not looked at", STATED},
 
+    {"audit.write-256", "write of 256 bytes, recorded in a file", "us", "unrecorded", STATED},
+    {"audit.write-4k", "write of 4 KiB, recorded in a file", "us", "unrecorded", STATED},
+
     {"direct.cycle", "alloc + store by rw + release", "us", "asmjit", AT_MOST(RATIO, 1)},
     {"direct.cycle-write", "alloc + jitc_write() + release", "us", "asmjit", AT_MOST(RATIO, 1)},
 

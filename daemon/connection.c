@@ -28,6 +28,8 @@ _Static_assert(RESULT_MAX_BYTES < RECORD_MAX_BYTES / OPERATIONS_MAX, "a full rep
 #define PACED_MAX_BYTES (UINT64_C(1) << 34)
 /* How often it is looked whether an ended client has read its answers. */
 #define LINGER_MS 1000
+/* A byte's digest takes about as long as moving so many. */
+#define DIGEST_WEIGHT 8u
 /* Refusals of one session that the log tells one by one. */
 #define LOGGED_REFUSALS_MAX 8u
 
@@ -164,6 +166,8 @@ void connection_end(struct connection *connection, enum status status, const cha
     (void)uv_poll_stop(&connection->poll);
     (void)uv_timer_stop(&connection->timer);
 
+    if (connection->audit.to != AUDIT_OFF)
+        audit_end(connection->server->audit, &connection->audit);
     leave_session(connection, status);
     free(connection->pending);
     connection->pending = NULL;
@@ -389,6 +393,18 @@ static int send_welcome(struct connection *connection, uint64_t id, const struct
     return error;
 }
 
+static void start_audit(struct connection *connection)
+{
+    connection->audit = (struct audit_source){
+        .to = connection->class->audit,
+        .session = connection->session->id,
+        .uid = connection->peer.uid,
+        .unit = connection->peer.unit,
+    };
+    if (connection->audit.to != AUDIT_OFF)
+        audit_begin(connection->server->audit, &connection->audit);
+}
+
 static enum status begin_session(struct connection *connection, struct hello *hello, struct welcome *welcome,
                                  struct result *error)
 {
@@ -401,6 +417,7 @@ static enum status begin_session(struct connection *connection, struct hello *he
     if (connection->session == NULL)
         return error->status;
     server->sessions_started++;
+    start_audit(connection);
     (void)uv_timer_stop(&connection->timer);
     grant_ring(connection, hello, welcome);
     log_client(LOG_INFO,
@@ -458,9 +475,27 @@ static enum status check_request(const struct request_record *record, struct res
     return STATUS_OK;
 }
 
+/* What was written is digested where it is now: what it came from may be the client's to change. */
+static void audit(struct connection *connection, const struct request *request, bool has_finding,
+                  enum status status)
+{
+    struct arena *arena = &connection->session->arena;
+    const uint8_t *written = NULL;
+
+    if (request->operation != OPERATION_WRITE && request->operation != OPERATION_PATCH)
+        return;
+    if (status == STATUS_OK)
+        written = arena->bytes + request->span + request->at;
+    arena->moved_bytes +=
+        DIGEST_WEIGHT * audit_note(connection->server->audit, &connection->audit, request,
+                                   has_finding && status == STATUS_OK ? "reported" : audit_verdict(status),
+                                   written);
+}
+
 enum status connection_run(struct connection *connection, const struct request *request,
                            struct result *result)
 {
+    uint64_t findings = connection->session->findings;
     enum status status;
 
     if (connection->is_executor && !operation_only_reads(request->operation)) {
@@ -470,6 +505,8 @@ enum status connection_run(struct connection *connection, const struct request *
         status = operation_run(connection->session, request, result);
     }
 
+    if (connection->audit.to != AUDIT_OFF)
+        audit(connection, request, connection->session->findings != findings, status);
     /* A patch that finds other bytes is an answer, not an offence. */
     if (status != STATUS_OK && status != STATUS_MISMATCH)
         note_refusal(connection, operation_name(request->operation), result);

@@ -19,6 +19,7 @@
 
 #include <uv.h>
 
+#include "daemon/audit.h"
 #include "daemon/peer.h"
 #include "daemon/plane.h"
 #include "daemon/policy.h"
@@ -61,6 +62,7 @@ struct connection {
     uint64_t round;                /* of its user's in which it was served last */
     uint64_t operations;
     uint64_t refusals;
+    struct audit_source audit; /* of its session */
 };
 
 /*

@@ -81,6 +81,27 @@ static void bound_addresses(const struct policy *policy)
     process_bound_addresses(policy->sessions_max, largest);
 }
 
+/*
+ * Starts the trail that a class of the policy asks for, or goes on in what is now behind its file's path.
+ * False: it can't, which was logged. It never ends: there may be sessions of an older policy that it is for.
+ */
+static bool start_audit(struct server *server, const struct policy *policy)
+{
+    bool wants_file = server->audit != NULL && policy->audit_file[0] != '\0';
+    bool wants_any = false;
+
+    for (size_t i = 0; i < policy->classes_count; i++) {
+        wants_any = wants_any || policy->classes[i]->audit != AUDIT_OFF;
+        wants_file = wants_file || policy->classes[i]->audit == AUDIT_FILE;
+    }
+    if (server->audit != NULL)
+        return !wants_file || audit_reopen(server->audit, policy->audit_file);
+    if (!wants_any)
+        return true;
+    server->audit = audit_new(&server->loop, wants_file ? policy->audit_file : NULL, AUDIT_JOURNAL_SOCKET);
+    return server->audit != NULL;
+}
+
 static const struct options *reload_options;
 
 static void reload(struct server *server)
@@ -89,8 +110,12 @@ static void reload(struct server *server)
 
     (void)sd_notify(0, "RELOADING=1");
     policy = read_policy(reload_options);
+    if (policy != NULL && !start_audit(server, policy))
+        policy = policy_unref(policy);
     if (policy == NULL) {
         log_line(LOG_ERROR, "the policy in force stays");
+        /* Who moved the trail's file away is obeyed all the same. */
+        (void)start_audit(server, server->policy);
     } else {
         warn_of_policy(policy);
         bound_addresses(policy);
@@ -255,6 +280,11 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     }
     server.on_reload = options.fd < 0 ? reload : NULL;
+    /* A trail that is asked for and can't be kept is a mistake of the configuration: nobody is served. */
+    if (!start_audit(&server, server.policy)) {
+        server_deinit(&server);
+        return EXIT_CONFIG;
+    }
     error = open_sockets(&options, &server, &path);
     if (error == 0) {
         confine(path.bound);

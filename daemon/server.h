@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "daemon/audit.h"
 #include "daemon/connection.h"
 #include "daemon/policy.h"
 #include "daemon/poller.h"
@@ -33,7 +34,8 @@ struct server {
     uv_timer_t watchdog;
     uv_prepare_t prepare;
     struct poller poller;
-    uint64_t turn; /* of the loop, counted from 1 */
+    struct audit *audit; /* NULL where no class has one */
+    uint64_t turn;       /* of the loop, counted from 1 */
     bool has_watchdog;
     bool stopping;
     bool ends_when_idle;                      /* a private broker: ends with its only connection */

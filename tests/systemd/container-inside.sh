@@ -142,6 +142,36 @@ else
     echo "not tried: pcapjit (not built)"
 fi
 
+# -- The trail of what is written ----------------------------------------------------
+is "directory for an audit file" "$(stat -c %a:%U /var/log/jitbroker)" 700:jitbroker
+[ ! -e "$config" ] || cp "$config" /jitbroker-test/config
+# records JOURNALCTL_MATCH...: fields of the trail, one record a line
+records() { journalctl -q --no-pager -u $daemon -o json "$@" MESSAGE_ID=307c61b7f7fb4558b61762a8d5e318a9; }
+printf '[class default]\naudit=journal\n' >"$config"
+systemctl restart $daemon
+is "records of writes in the journal, before any" "$(records | wc -l)" 0
+if runs_code; then ok "a worker is served while the journal has the trail"
+else fail "no worker is served while the journal has the trail"; fi
+has_records() { [ "$(records JITBROKER_VERDICT=ok | wc -l)" -gt 0 ]; }
+if until_true 10 has_records; then ok "the journal has $(records | wc -l) records of its writes"
+else fail "the journal has no record of its writes"; fi
+digest='"JITBROKER_DIGEST":"sha256:[0-9a-f]\{64\}"'
+is "of these with a session, a size and a digest" \
+    "$(records | grep '"JITBROKER_SESSION":"1"' | grep '"JITBROKER_SIZE":"[0-9]*"' | grep -c "$digest")" \
+    "$(records JITBROKER_VERDICT=ok | wc -l)"
+printf '[daemon]\naudit_file=/var/log/jitbroker/audit\n[class default]\naudit=file\n' >"$config"
+systemctl restart $daemon
+if runs_code; then ok "a worker is served while a file has it"
+else fail "no worker is served while a file has it"; say_journal $daemon; fi
+systemctl stop $daemon 2>/dev/null
+is "the file's mode" "$(stat -c %a:%U /var/log/jitbroker/audit)" 600:jitbroker
+if grep -q '"session":1,.*"digest":"sha256:[0-9a-f]*","verdict":"ok"}$' /var/log/jitbroker/audit; then
+    ok "it has $(wc -l </var/log/jitbroker/audit) records"
+else fail "it has no record of a write"; fi
+rm -f "$config"
+[ ! -e /jitbroker-test/config ] || mv /jitbroker-test/config "$config"
+runs_code || fail "no worker is served without a trail"
+
 # -- Reload -------------------------------------------------------------------------
 if [ "$(property $daemon CanReload)" = yes ]; then
     pid=$(property $daemon MainPID)

@@ -10,7 +10,7 @@
 set -eu
 
 suite=bookworm
-packages=systemd,systemd-sysv,libprotobuf-c1,libuv1,libsystemd0,libinih1,libseccomp2,libpcap0.8
+packages=systemd,systemd-sysv,libprotobuf-c1,libuv1,libsystemd0,libinih1,libnettle8,libseccomp2,libpcap0.8
 time_limit_s=240
 
 build=$(cd "$1" && pwd)
