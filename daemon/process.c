@@ -59,9 +59,14 @@ void process_harden(void)
 #endif
 }
 
+uint32_t process_fds_max(uint32_t sessions)
+{
+    return sessions * FDS_PER_SESSION + FDS_OTHER;
+}
+
 uint32_t process_allow_sessions(uint32_t sessions)
 {
-    rlim_t wanted = (rlim_t)sessions * FDS_PER_SESSION + FDS_OTHER;
+    rlim_t wanted = process_fds_max(sessions);
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)

@@ -20,5 +20,7 @@ void process_harden(void);
  * Returns how many sessions there are descriptors for.
  */
 uint32_t process_allow_sessions(uint32_t sessions);
+/* So many descriptors are open at most, with so many sessions. */
+uint32_t process_fds_max(uint32_t sessions);
 
 #endif

@@ -3,13 +3,17 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "daemon/log.h"
+#include "daemon/process.h"
 
 /* Connections accepted per turn of the loop, so that a flood of them does not starve who is served. */
 #define ACCEPTS_MAX 128
@@ -95,12 +99,56 @@ static void start_watchdog(struct server *server)
     (void)uv_timer_start(&server->watchdog, on_watchdog, period_ms, period_ms);
 }
 
+/* libuv would abort() where this returns NULL. It is called at the start only, see reserve_watchers(). */
+static void *realloc_or_end(void *block, size_t bytes)
+{
+    void *now = realloc(block, bytes);
+
+    if (now == NULL && bytes > 0) {
+        log_line(LOG_ERROR, "can't start: no memory for the event loop");
+        _exit(EXIT_FAILURE);
+    }
+    return now;
+}
+
+static void on_nothing(uv_poll_t *handle, int status, int events)
+{
+    (void)handle, (void)status, (void)events;
+}
+
+/*
+ * libuv's table of who watches which descriptor grows with the highest one, and where it can't grow the
+ * process ends. So it gets its full length before anyone is served. Where so many descriptors are not
+ * allowed, as for a private broker, there is nothing to be had by that.
+ */
+static int reserve_watchers(struct server *server)
+{
+    int low = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int high;
+    int error = 0;
+
+    if (low < 0)
+        return -errno;
+    high = fcntl(low, F_DUPFD_CLOEXEC, (int)process_fds_max(server->config->sessions_max) - 1);
+    (void)close(low);
+    if (high < 0)
+        return errno == EINVAL ? 0 : -errno;
+    error = uv_poll_init(&server->loop, &server->highest, high);
+    if (error == 0) {
+        error = uv_poll_start(&server->highest, UV_READABLE, on_nothing);
+        uv_close((uv_handle_t *)&server->highest, NULL);
+    }
+    (void)close(high);
+    return error;
+}
+
 int server_init(struct server *server, const struct config *config)
 {
     int error;
 
     memset(server, 0, offsetof(struct server, in));
     server->config = config;
+    (void)uv_replace_allocator(malloc, realloc_or_end, calloc, free);
     error = uv_loop_init(&server->loop);
     if (error != 0)
         return error;
@@ -108,7 +156,9 @@ int server_init(struct server *server, const struct config *config)
     (void)uv_prepare_init(&server->loop, &server->prepare);
     server->prepare.data = server;
     (void)uv_prepare_start(&server->prepare, on_prepare);
-    error = start_signals(server);
+    error = reserve_watchers(server);
+    if (error == 0)
+        error = start_signals(server);
     if (error == 0)
         start_watchdog(server);
     if (error != 0)

@@ -32,6 +32,7 @@ struct server {
     unsigned signals_count;
     uv_timer_t watchdog;
     uv_prepare_t prepare;
+    uv_poll_t highest; /* descriptor: only for the table that libuv has of them */
     struct poller poller;
     uint64_t turn; /* of the loop, counted from 1 */
     bool has_watchdog;
