@@ -16,7 +16,7 @@ _Static_assert((int)JITC_E_MALFORMED == (int)STATUS_MALFORMED &&
 
 static _Thread_local char detail[512];
 
-int failure_set(int status, const char *format, ...)
+void failure_note(const char *format, ...)
 {
     int error = errno;
     va_list args;
@@ -26,7 +26,6 @@ int failure_set(int status, const char *format, ...)
     (void)vsnprintf(detail, sizeof detail, format, args);
     va_end(args);
     errno = error;
-    return status;
 }
 
 const char *jitc_error_detail(void)

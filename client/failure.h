@@ -3,7 +3,12 @@
 #ifndef CLIENT_FAILURE_H
 #define CLIENT_FAILURE_H
 
-/* Remembers the sentence and returns `status`. %m is errno's text. */
-int failure_set(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void failure_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/*
+ * Remembers the sentence and yields `status`. %m is errno's text. A macro, so that whatever reads the code
+ * after it knows that this is not JITC_OK.
+ */
+#define failure_set(status, ...) (failure_note(__VA_ARGS__), (int)(status))
 
 #endif
