@@ -49,9 +49,11 @@ void process_harden(void)
 
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         log_line(LOG_WARNING, "no_new_privs: %s", strerror(errno));
+#ifndef JITBROKER_INSPECT /* valgrind makes the code that it runs */
     /* EINVAL: before Linux 6.3. EPERM: set already, with other flags. */
     if (prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) != 0 && errno != EINVAL && errno != EPERM)
         log_line(LOG_WARNING, "memory-deny-write-execute: %s", strerror(errno));
+#endif
     (void)setrlimit(RLIMIT_CORE, &no_core);
 #ifndef HAS_LEAK_CHECKER
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
