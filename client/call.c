@@ -20,6 +20,7 @@ int call_begin(struct jitc_client *client)
     if (status != JITC_OK)
         return status;
     (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+    /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): client_check() has refused NULL */
     (void)pthread_mutex_lock(&client->lock);
     client->cancel_state = cancel_state;
     if (!client->is_lost)

@@ -16,7 +16,7 @@ _Static_assert((int)JITC_E_MALFORMED == (int)STATUS_MALFORMED &&
 
 static _Thread_local struct failure last;
 
-int failure_set(int status, const char *format, ...)
+void failure_say(int status, const char *format, ...)
 {
     int error = errno;
     va_list args;
@@ -27,7 +27,6 @@ int failure_set(int status, const char *format, ...)
     va_end(args);
     errno = error;
     last.status = status;
-    return status;
 }
 
 void failure_note(struct failure *failure, const struct result *refusal)

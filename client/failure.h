@@ -13,8 +13,14 @@ struct failure {
     uint64_t at;
 };
 
-/* Remembers the sentence and returns `status`. %m is errno's text. */
-int failure_set(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* What failure_set() calls. */
+void failure_say(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/*
+ * Remembers the sentence and yields `status`. %m is errno's text. A macro, so that whatever reads the code
+ * after it knows that this is not JITC_OK.
+ */
+#define failure_set(status, ...) (failure_say((int)(status), __VA_ARGS__), (int)(status))
 
 /* What the daemon says of a request that it refused. */
 void failure_note(struct failure *failure, const struct result *refusal);

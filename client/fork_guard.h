@@ -14,12 +14,15 @@
 /* This process's mark, or 0 where it can't be made (errno says why). */
 uint64_t fork_guard_mark(void);
 
-extern _Atomic uint64_t *fork_guard_page; /* private: 0 in a child that has no mark yet */
+/* Private; what it points to is 0 in a child that has no mark yet. */
+extern _Atomic uint64_t *_Atomic fork_guard_page;
 
 /* Inline, since every call of the library begins with it. */
 static inline bool fork_guard_is_ours(uint64_t mark)
 {
-    return atomic_load_explicit(fork_guard_page, memory_order_relaxed) == mark;
+    /* Who has a mark can only have it from the page. */
+    return atomic_load_explicit(atomic_load_explicit(&fork_guard_page, memory_order_relaxed),
+                                memory_order_relaxed) == mark;
 }
 
 #endif

@@ -286,8 +286,8 @@ int landlock_restrict_proc(bool other_threads, char *why, size_t why_bytes)
         if (r == 0 &&
             syscall(SYS_landlock_restrict_self, walk.ruleset, syncs ? LANDLOCK_RESTRICT_SELF_TSYNC : 0) < 0)
             r = -errno;
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): walk_deinit() frees it, which clang 14 does not see */
         if (r < 0) {
-            /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): walk_deinit() frees it */
             snprintf(why, why_bytes, r == -EPERM ? "%s: set JITC_LOCKDOWN_NO_NEW_PRIVS as well" : "%s",
                      strerror(-r));
             return r;

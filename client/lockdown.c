@@ -414,6 +414,6 @@ uint32_t jitc_lockdown(uint32_t flags)
         missing |= JITC_LOCKDOWN_ALLOW_EXEC;
     }
     if (missing)
-        failure_set(JITC_E_SYSTEM, "not in force: %s", reasons.text);
+        (void)failure_set(JITC_E_SYSTEM, "not in force: %s", reasons.text);
     return missing;
 }

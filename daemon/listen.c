@@ -73,7 +73,7 @@ int listen_at(struct listen_path *path, mode_t mode)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct stat status;
     mode_t mask;
-    int error;
+    bool is_bound;
     int fd;
 
     memcpy(address.sun_path, path->text, sizeof address.sun_path);
@@ -83,11 +83,11 @@ int listen_at(struct listen_path *path, mode_t mode)
     if (fd < 0)
         return fd;
     mask = umask((mode_t)~mode & 0777);
-    error = bind(fd, (const struct sockaddr *)&address, sizeof address) == 0 ? 0 : -errno;
-    (void)umask(mask);
-    if (error == 0 && (listen(fd, BACKLOG) != 0 || lstat(path->text, &status) != 0))
-        error = -errno;
-    if (error != 0) {
+    is_bound = bind(fd, (const struct sockaddr *)&address, sizeof address) == 0;
+    (void)umask(mask); /* does not touch errno */
+    if (!is_bound || listen(fd, BACKLOG) != 0 || lstat(path->text, &status) != 0) {
+        int error = -errno;
+
         (void)close(fd);
         return error;
     }

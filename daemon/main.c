@@ -244,8 +244,11 @@ int main(int argc, char **argv)
     int status;
     int error;
 
-    if (process_open_standard_streams() != 0)
+    error = process_open_standard_streams();
+    if (error != 0) {
+        log_line(LOG_ERROR, "can't start: /dev/null: %s", strerror(-error));
         return EXIT_FAILURE;
+    }
     if (!options_parse(&options, argc, argv, &status))
         return status;
     /* A private broker's stderr is that of the program which it serves. */

@@ -31,9 +31,6 @@
 
 /* The program, its libraries, and a few threads with their stacks and heaps. */
 #define ADDRESSES_OTHER (UINT64_C(1) << 30)
-/* Standard streams, listeners, libuv's own, and what is open for a moment. */
-#define FDS_OTHER 64u
-
 int process_open_standard_streams(void)
 {
     int fd;
@@ -75,9 +72,11 @@ void process_harden(void)
 
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         log_line(LOG_WARNING, "no_new_privs: %s", strerror(errno));
+#ifndef JITBROKER_INSPECT /* valgrind makes the code that it runs */
     /* EINVAL: before Linux 6.3. EPERM: set already, with other flags. */
     if (prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) != 0 && errno != EINVAL && errno != EPERM)
         log_line(LOG_WARNING, "memory-deny-write-execute: %s", strerror(errno));
+#endif
     drop_capabilities();
     (void)setrlimit(RLIMIT_CORE, &no_core);
 #ifndef HAS_LEAK_CHECKER
@@ -88,7 +87,7 @@ void process_harden(void)
 
 uint64_t process_raise_fds(uint64_t wanted)
 {
-    rlim_t needed = wanted + FDS_OTHER;
+    rlim_t needed = wanted + PROCESS_FDS_OTHER;
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
@@ -103,7 +102,7 @@ uint64_t process_raise_fds(uint64_t wanted)
         return wanted;
     log_line(LOG_WARNING, "fewer descriptors than sessions_max= needs: %llu; raise LimitNOFILE= to %llu",
              (unsigned long long)limit.rlim_cur, (unsigned long long)needed);
-    return limit.rlim_cur > FDS_OTHER ? limit.rlim_cur - FDS_OTHER : 0;
+    return limit.rlim_cur > PROCESS_FDS_OTHER ? limit.rlim_cur - PROCESS_FDS_OTHER : 0;
 }
 
 void process_bound_addresses(uint32_t sessions, uint64_t arena_max_bytes)

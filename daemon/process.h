@@ -5,6 +5,10 @@
 
 #include <stdint.h>
 
+/* Descriptors that are not clients': standard streams, listeners, libuv's own, and what is open for a moment.
+ */
+#define PROCESS_FDS_OTHER 64u
+
 /* Makes 0, 1 and 2 something: what we open, a client's socket say, must not get the log's number. 0 or
  * -errno. */
 int process_open_standard_streams(void);

@@ -3,8 +3,11 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/sysinfo.h>
 #include <systemd/sd-daemon.h>
@@ -123,11 +126,63 @@ void server_set_policy(struct server *server, struct policy *policy)
     server->policy = policy;
     poller_set_spin(&server->poller, (uint64_t)policy->spin_us * 1000);
     pools[QUOTA_SESSIONS].total = policy->sessions_max;
-    pools[QUOTA_FDS].total = process_raise_fds((uint64_t)policy->sessions_max * CONNECTION_FDS);
-    if (pools[QUOTA_FDS].total == 0)
-        pools[QUOTA_FDS].total = 1; /* too few for anyone; 0 would mean that there is no end of them */
+    if (pools[QUOTA_FDS].total != 0 && pools[QUOTA_FDS].total / CONNECTION_FDS < policy->sessions_max)
+        log_line(LOG_WARNING, "fewer descriptors than sessions_max= needs: more take a restart");
     pools[QUOTA_BYTES].total = policy->bytes_max == 0 ? half_of_memory() : policy->bytes_max;
     pools[QUOTA_QUEUED].total = QUEUED_MAX_BYTES;
+}
+
+/* libuv would abort() where this returns NULL. Called at the start only, see reserve_watchers(). */
+static void *realloc_or_end(void *block, size_t bytes)
+{
+    void *now = realloc(block, bytes);
+
+    if (now == NULL && bytes > 0) {
+        log_line(LOG_ERROR, "can't start: no memory for the event loop");
+        _exit(EXIT_FAILURE);
+    }
+    return now;
+}
+
+static void on_nothing(uv_poll_t *handle, int status, int events)
+{
+    (void)handle, (void)status, (void)events;
+}
+
+/*
+ * libuv's table of who watches which descriptor grows with the highest one, and where it can't grow the
+ * process ends. So it gets its full length before anyone is served. Where so many descriptors are not
+ * allowed, as for a private broker, there is nothing to be had by that.
+ */
+static int reserve_watchers(struct server *server, uint64_t fds)
+{
+    int low = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int high;
+    int error = 0;
+
+    if (low < 0)
+        return -errno;
+    high = fcntl(low, F_DUPFD_CLOEXEC, (int)fds - 1);
+    (void)close(low);
+    if (high < 0)
+        return errno == EINVAL ? 0 : -errno;
+    error = uv_poll_init(&server->loop, &server->highest, high);
+    if (error == 0) {
+        error = uv_poll_start(&server->highest, UV_READABLE, on_nothing);
+        uv_close((uv_handle_t *)&server->highest, NULL);
+    }
+    (void)close(high);
+    return error;
+}
+
+static int reserve_descriptors(struct server *server)
+{
+    uint64_t *total = &server->quota.pools[QUOTA_FDS].total;
+
+    *total = process_raise_fds((uint64_t)server->policy->sessions_max * CONNECTION_FDS);
+    if (*total == 0)
+        *total = 1; /* too few for anyone; 0 would mean that there is no end of them */
+    return reserve_watchers(server, *total + PROCESS_FDS_OTHER);
 }
 
 int server_init(struct server *server, struct policy *policy)
@@ -135,6 +190,7 @@ int server_init(struct server *server, struct policy *policy)
     int error;
 
     memset(server, 0, offsetof(struct server, in));
+    (void)uv_replace_allocator(malloc, realloc_or_end, calloc, free);
     error = uv_loop_init(&server->loop);
     if (error != 0)
         return error;
@@ -143,7 +199,9 @@ int server_init(struct server *server, struct policy *policy)
     (void)uv_prepare_init(&server->loop, &server->prepare);
     server->prepare.data = server;
     (void)uv_prepare_start(&server->prepare, on_prepare);
-    error = start_signals(server);
+    error = reserve_descriptors(server);
+    if (error == 0)
+        error = start_signals(server);
     if (error == 0)
         start_watchdog(server);
     if (error != 0)

@@ -33,6 +33,7 @@ struct server {
     unsigned signals_count;
     uv_timer_t watchdog;
     uv_prepare_t prepare;
+    uv_poll_t highest; /* descriptor: only for the table that libuv has of them */
     struct poller poller;
     struct audit *audit; /* NULL where no class has one */
     uint64_t turn;       /* of the loop, counted from 1 */

@@ -228,6 +228,8 @@ static uint32_t best_run(const struct unit *unit, uint32_t longest, uint32_t uni
                 fit_run(&fit, at + bit, run);
             run = 0;
             used >>= free;
+            /* A bit of the word is left, so bit is below 64. */
+            /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult) */
             if (used == UINT64_MAX >> bit) { /* used up to the end of the word */
                 bit = WORD_BITS;
                 break;

@@ -42,7 +42,7 @@ void skip(const char *why)
     exit(0);
 }
 
-static void copy_program(const char *from, const char *to)
+void broker_copy_program(const char *from, const char *to)
 {
     char block[65536];
     int in = open(from, O_RDONLY | O_CLOEXEC);
@@ -100,7 +100,7 @@ void broker_prepare(struct broker *broker, uid_t uid, const char *config)
     (void)snprintf(broker->socket, sizeof broker->socket, "%s/socket", broker->folder);
     (void)snprintf(broker->log, sizeof broker->log, "%s/log", broker->folder);
     (void)snprintf(broker->config, sizeof broker->config, "%s/jitbrokerd.conf", broker->folder);
-    copy_program(program, broker->program);
+    broker_copy_program(program, broker->program);
     file = fopen(broker->config, "we");
     ck_assert_ptr_nonnull(file);
     (void)fputs(config != NULL ? config : "", file);

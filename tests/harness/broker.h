@@ -57,6 +57,10 @@ long broker_fds(const struct broker *broker);
 long broker_memory_bytes(const struct broker *broker, const char *name);
 long broker_shared_bytes(const struct broker *broker);
 
+/* To where other users can read and run it, as they may not where it was built. Fails the test if it can't.
+ */
+void broker_copy_program(const char *from, const char *to);
+
 /* True when this process can take other uids. */
 bool are_we_root(void);
 /* As root: gives them up for that uid, for good. Otherwise does nothing. */

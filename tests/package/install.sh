@@ -41,7 +41,7 @@ run() {
     "./$1"
 }
 flags=$(pkg-config --cflags --libs libjitclient)
-# shellcheck disable=SC2086 # lists of words
+# shellcheck disable=SC2046,SC2086 # lists of words
 {
     "$cc" -std=c17 -Wall -Wextra -Werror -pedantic -o c_shared "$here/integrator.c" $flags
     run c_shared
