@@ -216,8 +216,10 @@ static int map_over_the_view_and_close(const void *at)
 
 START_TEST(every_call_is_refused_in_the_child)
 {
+    tries("fork-calls");
     ck_assert_int_eq(attempt(call_everything, NULL), 0);
     ck_assert_int_eq(attempt(fork_again_and_call, NULL), 0);
+    attack_met_status(JITC_E_FORKED);
 }
 END_TEST
 
@@ -242,6 +244,7 @@ END_TEST
 
 START_TEST(code_is_not_writable_in_the_child_either)
 {
+    tries("fork-view");
     ck_assert_int_eq(attempt(write_byte, span.rx), -SIGSEGV);
     ck_assert_int_ne(mprotect((void *)((uintptr_t)span.rx & ~(uintptr_t)4095), 4096, PROT_READ | PROT_WRITE),
                      0);
@@ -295,6 +298,7 @@ END_TEST
 
 START_TEST(the_writable_view_is_not_in_the_child)
 {
+    tries("fork-view");
     ck_assert_ptr_nonnull(span.rw);
     ck_assert_int_eq(attempt(read_byte, span.rw), -SIGSEGV);
     ck_assert_int_eq(attempt(write_byte, span.rw), -SIGSEGV);

@@ -98,6 +98,7 @@ START_TEST(it_is_never_made_writable)
 {
     static const int protections[] = {PROT_WRITE, PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE | PROT_EXEC};
 
+    tries("protect");
     open_session((enum attacker)_i);
     ck_assert_int_eq(attempt(store, span.rx), -SIGSEGV);
     for (size_t i = 0; i < sizeof protections / sizeof protections[0]; i++) {
@@ -116,6 +117,7 @@ START_TEST(advice_changes_no_byte)
 {
     static const int harmless[] = {MADV_DONTNEED, MADV_COLD, MADV_PAGEOUT, MADV_RANDOM, MADV_WILLNEED};
 
+    tries("protect");
     open_session((enum attacker)_i);
     assert_refused(EACCES, madvise(page, 65536, MADV_REMOVE));
     assert_refused(EINVAL, madvise(page, 65536, MADV_FREE));
@@ -135,6 +137,7 @@ START_TEST(system_calls_do_not_write_into_it)
     struct iovec code = {span.rx, 1};
     int ends[2];
 
+    tries("vm-write");
     open_session((enum attacker)_i);
     code.iov_base = span.rx;
     ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
@@ -163,12 +166,13 @@ START_TEST(proc_mem_does_not_write_it)
     int before;
     bool locked;
 
+    tries("proc-mem");
     open_session((enum attacker)_i);
     before = open_mem();
     ck_assert_int_ge(before, 0);
-    ck_assert_int_eq(write_by_mem(before), EIO);
+    assert_error(EIO, write_by_mem(before));
     locked = lock_down(JITC_LOCKDOWN_LANDLOCK);
-    ck_assert_int_eq(write_by_mem(before), EIO); /* kept from before: still no way to the arena */
+    assert_error(EIO, write_by_mem(before)); /* kept from before: still no way to the arena */
     if (locked)
         assert_refused(EACCES, open_mem());
 }
@@ -195,10 +199,11 @@ static int poke_child(void)
 
 START_TEST(a_tracer_does_not_write_it)
 {
+    tries("ptrace");
     open_session((enum attacker)_i);
-    ck_assert_int_eq(poke_child(), EIO);
+    assert_error(EIO, poke_child());
     (void)lock_down(0);
-    ck_assert_int_eq(poke_child(), EPERM);
+    assert_error(EPERM, poke_child());
 }
 END_TEST
 
@@ -229,6 +234,7 @@ START_TEST(a_private_copy_of_code_does_not_run_once_locked_down)
 {
     uint8_t *copy;
 
+    tries("map-private");
     open_session((enum attacker)_i);
     copy = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     ck_assert_ptr_ne(copy, MAP_FAILED);
@@ -252,6 +258,7 @@ START_TEST(a_private_mapping_of_the_arena_is_changed_but_not_run)
     uint8_t *copy;
     int fd;
 
+    tries("map-private");
     open_session(ATTACKER_ROOT); /* who alone has a descriptor again */
     (void)snprintf(path, sizeof path, "/proc/self/map_files/%lx-%lx", (unsigned long)(uintptr_t)info.base,
                    (unsigned long)((uintptr_t)info.base + info.arena_bytes));
@@ -280,6 +287,7 @@ START_TEST(the_sealed_mapping_stays_where_and_as_it_is)
     void *other;
     int id;
 
+    tries("replace");
     open_session((enum attacker)_i);
     other = mmap(NULL, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     id = shmget(IPC_PRIVATE, all, 0600);
@@ -320,6 +328,7 @@ END_TEST
 
 START_TEST(released_memory_traps)
 {
+    tries("released");
     open_session((enum attacker)_i);
     assert_ok(jitc_release(client, span.rx));
     assert_ok(jitc_flush(client));
@@ -335,6 +344,7 @@ START_TEST(what_was_shrunk_off_or_reset_traps)
 {
     const uint8_t *tail;
 
+    tries("released");
     open_session((enum attacker)_i);
     tail = (const uint8_t *)span.rx + 64;
     assert_ok(jitc_shrink(client, &span, 64));
@@ -352,6 +362,7 @@ START_TEST(the_leading_granule_and_what_follows_the_code_trap)
     uint8_t code[CODE_RETURN_BYTES];
     jitc_span one;
 
+    tries("released");
     open_session((enum attacker)_i);
     ck_assert_ptr_eq(span.rx, page + info.granularity);
     for (size_t i = 0; i < info.granularity; i += 4)
@@ -367,6 +378,7 @@ END_TEST
 
 START_TEST(beyond_the_last_block_is_a_bus_error)
 {
+    tries("beyond");
     open_session((enum attacker)_i);
     ck_assert_int_eq(attempt(run, page + 65536 - 4), -SIGTRAP);
     ck_assert_int_eq(attempt(run, page + 65536), -SIGBUS);
@@ -382,6 +394,7 @@ START_TEST(blocks_that_went_back_to_the_system_are_a_bus_error)
     jitc_client *eager;
     jitc_span large;
 
+    tries("beyond");
     open_session(ATTACKER_WORKER); /* a sealed arena gives nothing back */
     options.flags = JITC_IMMEDIATE_RELEASE;
     eager = broker_connect(&broker, &options);
