@@ -22,6 +22,7 @@
 #include "tests/attacks/attacker.h"
 #include "tests/attacks/ring_client.h"
 #include "tests/attacks/victim.h"
+#include "tests/harness/sanitizer.h"
 #include "tests/harness/suite.h"
 
 /* LeakSanitizer looks for leaks with ptrace, which the lockdown denies, and takes that ill. */
@@ -43,17 +44,6 @@ enum {
 
 /* What RSS may differ by after the same again: the allocator's caches. */
 #define RSS_GROWTH_MAX_BYTES (1L << 20)
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define HAS_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define HAS_SANITIZER 1
-#endif
-#endif
-#ifndef HAS_SANITIZER
-#define HAS_SANITIZER 0
-#endif
 
 static const struct ring_entry statistics = {.operation = OPERATION_STATISTICS};
 
