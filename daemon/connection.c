@@ -392,29 +392,27 @@ static enum status check_request(const struct request_record *record, struct res
     return STATUS_OK;
 }
 
-enum status connection_run(struct connection *connection, const struct request *request,
-                           struct result *result)
+bool connection_run(struct connection *connection, const struct request *request, struct result *result)
 {
-    enum status status = operation_run(connection->session, request, result);
-
+    if (!operation_run(connection->session, request, OPERATION_STEP_BYTES, result))
+        return false;
     /* A patch that finds other bytes is an answer, not an offence. */
-    if (status != STATUS_OK && status != STATUS_MISMATCH)
+    if (result->status != STATUS_OK && result->status != STATUS_MISMATCH)
         note_refusal(connection, operation_name(request->operation), result);
-    return status;
+    return true;
 }
 
-static struct result run_operation(struct connection *connection, const struct request_record *record,
-                                   size_t index)
+/* False: there is more of it to do. */
+static bool run_operation(struct connection *connection, const struct request_record *record, size_t index,
+                          struct result *result)
 {
     struct request request;
-    struct result result;
 
-    result_init(&result);
-    if (codec_operation(record, index, &request, &result) != STATUS_OK)
-        note_refusal(connection, "an operation", &result);
-    else
-        (void)connection_run(connection, &request, &result);
-    return result;
+    result_init(result);
+    if (codec_operation(record, index, &request, result) == STATUS_OK)
+        return connection_run(connection, &request, result);
+    note_refusal(connection, "an operation", result);
+    return true;
 }
 
 /* Whether it is this connection's turn; if it is not, it is asked again in the next one. */
@@ -461,7 +459,12 @@ static void run_operations(struct connection *connection, const struct request_r
             put_off(connection, record_bytes, i, out);
             return;
         }
-        result = run_operation(connection, record, i);
+        while (!run_operation(connection, record, i, &result)) {
+            if (uv_hrtime() > end) {
+                put_off(connection, record_bytes, i, out);
+                return;
+            }
+        }
         fits = codec_put_result(out, &result);
         assert(fits); /* by RESULT_MAX_BYTES */
         (void)fits;

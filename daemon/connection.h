@@ -56,11 +56,10 @@ struct connection {
 void connection_accept(struct server *server, int fd);
 
 /*
- * Runs an operation, whichever plane it came by, and notes a refusal. The status of *result, which is
- * complete either way.
+ * Runs an operation, whichever plane it came by, and notes a refusal: true, and *result is complete. Or a
+ * step of it: false, to be called again with the same.
  */
-enum status connection_run(struct connection *connection, const struct request *request,
-                           struct result *result);
+bool connection_run(struct connection *connection, const struct request *request, struct result *result);
 
 /* Charges the client's rate for `operations`; a client that is ahead of it is held back on both planes. */
 void connection_pace(struct connection *connection, size_t operations);

@@ -27,6 +27,9 @@ struct session {
     uint64_t reserved_peak_bytes;
     uint32_t span_max;
     bool immediate_release;
+    /* Of a reset that is not done yet: what is below holds code still, so nothing else is done before. */
+    uint64_t unfilled_bytes;
+    bool gives_back; /* it is a hard one */
 };
 
 /*
