@@ -30,12 +30,12 @@ _Static_assert(RESULT_MAX_BYTES < RECORD_MAX_BYTES / OPERATIONS_MAX, "a full rep
 /* Refusals of one session that the log tells one by one. */
 #define LOGGED_REFUSALS_MAX 8u
 
-/* The rest of a request, and what it has been answered so far. */
+/* A request of which a part is still to be done, and what it has been answered so far. */
 struct unfinished {
-    size_t record_bytes;
     size_t next; /* operation */
-    size_t reply_bytes;
-    uint8_t bytes[]; /* the record, then the reply */
+    struct buffer out;
+    size_t record_bytes;
+    uint8_t bytes[]; /* the record, then room for the reply */
 };
 
 /* ---- The end ---------------------------------------------------------------------- */
@@ -115,6 +115,7 @@ static void connection_close(struct connection *connection)
     peer_deinit(&connection->peer);
     uv_close((uv_handle_t *)&connection->poll, on_closed);
     uv_close((uv_handle_t *)&connection->timer, on_closed);
+    uv_close((uv_handle_t *)&connection->next_turn, on_closed);
     server_connection_ended(server);
 }
 
@@ -140,6 +141,7 @@ void connection_end(struct connection *connection, enum status status, const cha
         say_goodbye(connection->fd, status, reason);
     (void)uv_poll_stop(&connection->poll);
     (void)uv_timer_stop(&connection->timer);
+    (void)uv_idle_stop(&connection->next_turn);
 
     /* A charge that ends must leave no memory behind; where only the daemon ends, mapped code runs on. */
     if (was_session && status != STATUS_STOPPING)
@@ -421,90 +423,84 @@ static bool may_run(struct connection *connection)
     return account_may_run(connection->account, connection->server->turn, uv_hrtime(), &connection->round);
 }
 
-static void on_next_slice(uv_timer_t *timer);
+static void on_next_turn(uv_idle_t *idle);
 
-/* Puts the rest of the request off until the others had their turn. */
-static void put_off(struct connection *connection, size_t record_bytes, size_t next, const struct buffer *out)
+/* Puts the rest of the request in server->in off until the others had their turn. */
+static void put_off(struct connection *connection, const struct request_record *record, size_t record_bytes,
+                    size_t next, const struct buffer *out)
 {
-    struct unfinished *unfinished = malloc(sizeof *unfinished + record_bytes + out->used);
+    size_t reply_bytes = out->used + (record->operations_count - next) * RESULT_MAX_BYTES;
+    struct unfinished *unfinished = malloc(sizeof *unfinished + record_bytes + reply_bytes);
 
     if (unfinished == NULL) {
         connection_end(connection, STATUS_NO_MEMORY, "the daemon has no memory for a request of many parts");
         return;
     }
-    unfinished->record_bytes = record_bytes;
     unfinished->next = next;
-    unfinished->reply_bytes = out->used;
+    unfinished->record_bytes = record_bytes;
+    unfinished->out = (struct buffer){
+        .bytes = unfinished->bytes + record_bytes, .capacity = reply_bytes, .used = out->used};
     memcpy(unfinished->bytes, connection->server->in, record_bytes);
-    memcpy(unfinished->bytes + record_bytes, out->bytes, out->used);
+    memcpy(unfinished->out.bytes, out->bytes, out->used);
     connection->unfinished = unfinished;
     plane_pause(&connection->plane);
     (void)uv_poll_stop(&connection->poll);
-    /* Of 0 ms libuv would make the next turn at once. The slice took longer: 1 ms is over as well. */
-    (void)uv_timer_start(&connection->timer, on_next_slice, 1, 1);
+    (void)uv_idle_start(&connection->next_turn, on_next_turn);
 }
 
-/* Runs the operations of the record in server->in from `first` on, and sends the reply in `out` when all are
- * done. */
-static void run_operations(struct connection *connection, const struct request_record *record,
-                           size_t record_bytes, size_t first, struct buffer *out)
+/*
+ * Runs the operations of the record from *next on, and appends their results to `out`. False if the time is
+ * over before they are done.
+ */
+static bool run_operations(struct connection *connection, const struct request_record *record, size_t *next,
+                           struct buffer *out)
 {
     uint64_t end = connection->account->turn_end_ns;
 
-    for (size_t i = first; i < record->operations_count; i++) {
+    for (bool is_first = true; *next < record->operations_count; ++*next) {
         struct result result;
         bool fits;
 
-        if (i > first && uv_hrtime() > end) {
-            put_off(connection, record_bytes, i, out);
-            return;
-        }
-        while (!run_operation(connection, record, i, &result)) {
-            if (uv_hrtime() > end) {
-                put_off(connection, record_bytes, i, out);
-                return;
-            }
-        }
+        do {
+            if (!is_first && uv_hrtime() > end)
+                return false;
+            is_first = false;
+        } while (!run_operation(connection, record, *next, &result));
         fits = codec_put_result(out, &result);
         assert(fits); /* by RESULT_MAX_BYTES */
         (void)fits;
     }
-    pace(connection, record->operations_count);
-    send_reply(connection, out);
+    return true;
 }
 
-static bool decode(struct server *server, size_t bytes, struct request_record *record)
+static bool decode(struct server *server, const uint8_t *bytes, size_t count, struct request_record *record)
 {
     struct codec_pool pool = {.bytes = server->pool, .capacity = sizeof server->pool};
 
-    return codec_decode_request(&pool, server->in, bytes, record);
+    return codec_decode_request(&pool, bytes, count, record);
 }
 
-static void on_next_slice(uv_timer_t *timer)
+static void on_next_turn(uv_idle_t *idle)
 {
-    struct connection *connection = timer->data;
-    struct server *server = connection->server;
+    struct connection *connection = idle->data;
     struct unfinished *unfinished = connection->unfinished;
-    struct buffer out = {
-        .bytes = server->out, .capacity = sizeof server->out, .used = unfinished->reply_bytes};
-    size_t record_bytes = unfinished->record_bytes;
-    size_t next = unfinished->next;
     struct request_record record;
     bool good;
 
     if (!may_run(connection))
         return;
-    (void)uv_timer_stop(&connection->timer);
-    memcpy(server->in, unfinished->bytes, record_bytes);
-    memcpy(server->out, unfinished->bytes + record_bytes, unfinished->reply_bytes);
-    free(unfinished);
-    connection->unfinished = NULL;
-    good = decode(server, record_bytes, &record);
+    good = decode(connection->server, unfinished->bytes, unfinished->record_bytes, &record);
     assert(good); /* as it was before */
     (void)good;
+    if (!run_operations(connection, &record, &unfinished->next, &unfinished->out))
+        return;
+    connection->unfinished = NULL;
+    (void)uv_idle_stop(&connection->next_turn);
     wait_for(connection, UV_READABLE);
     plane_resume(&connection->plane);
-    run_operations(connection, &record, record_bytes, next, &out);
+    pace(connection, record.operations_count);
+    send_reply(connection, &unfinished->out);
+    free(unfinished);
 }
 
 static void handle_operations(struct connection *connection, const struct request_record *record,
@@ -512,11 +508,17 @@ static void handle_operations(struct connection *connection, const struct reques
 {
     struct buffer out = begin_reply(connection, record->id);
     struct result error;
+    size_t next = 0;
     bool fits;
 
     result_init(&error);
     if (check_request(record, &error) == STATUS_OK) {
-        run_operations(connection, record, record_bytes, 0, &out);
+        if (!run_operations(connection, record, &next, &out)) {
+            put_off(connection, record, record_bytes, next, &out);
+            return;
+        }
+        pace(connection, record->operations_count);
+        send_reply(connection, &out);
         return;
     }
     note_refusal(connection, "a request", &error);
@@ -552,7 +554,7 @@ static void read_record(struct connection *connection)
         connection_end(connection, STATUS_PROTOCOL, "the record came with descriptors that nobody asked for");
         return;
     }
-    if (!decode(server, record.bytes, &request)) {
+    if (!decode(server, server->in, record.bytes, &request)) {
         connection_end(connection, STATUS_MALFORMED, "the record is no request, or has too many parts");
         return;
     }
@@ -616,9 +618,11 @@ static int connection_start(struct connection *connection)
     if (error != 0)
         return error;
     (void)uv_timer_init(&server->loop, &connection->timer);
-    connection->handles = 2;
+    (void)uv_idle_init(&server->loop, &connection->next_turn);
+    connection->handles = 3;
     connection->poll.data = connection;
     connection->timer.data = connection;
+    connection->next_turn.data = connection;
     connection->next = server->connections;
     if (connection->next != NULL)
         connection->next->prev = connection;

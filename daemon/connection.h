@@ -31,7 +31,8 @@ struct connection {
     struct connection *next;
     struct connection *prev;
     uv_poll_t poll;
-    uv_timer_t timer; /* until Hello: its deadline; later: when a throttled client is read again */
+    uv_timer_t timer;    /* until Hello: its deadline; later: when a throttled client is read again */
+    uv_idle_t next_turn; /* while a request is unfinished */
     int fd;
     unsigned handles; /* of libuv's, still to be closed */
     struct peer peer;
