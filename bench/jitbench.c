@@ -13,6 +13,7 @@
 #include "churn.h"
 #include "crowd.h"
 #include "direct.h"
+#include "hostile.h"
 #include "idle.h"
 #include "rows.h"
 #include "scan.h"
@@ -37,6 +38,7 @@ static const struct section {
     {{"sessions."}, sessions_report},
     {{"crowd."}, crowd_report},
     {{"threads."}, threads_report},
+    {{"hostile."}, hostile_report},
     {{"idle."}, idle_report},
     {{"drift."}, baseline_report_drift},
 };

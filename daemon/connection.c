@@ -33,12 +33,12 @@ _Static_assert(RESULT_MAX_BYTES < RECORD_MAX_BYTES / OPERATIONS_MAX, "a full rep
 /* Refusals of one session that the log tells one by one. */
 #define LOGGED_REFUSALS_MAX 8u
 
-/* The rest of a request, and what it has been answered so far. */
+/* A request of which a part is still to be done, and what it has been answered so far. */
 struct unfinished {
-    size_t record_bytes;
     size_t next; /* operation */
-    size_t reply_bytes;
-    uint8_t bytes[]; /* the record, then the reply */
+    struct buffer out;
+    size_t record_bytes;
+    uint8_t bytes[]; /* the record, then room for the reply */
 };
 
 /* ---- The end ---------------------------------------------------------------------- */
@@ -127,6 +127,7 @@ static void connection_close(struct connection *connection)
     disown(connection);
     uv_close((uv_handle_t *)&connection->poll, on_closed);
     uv_close((uv_handle_t *)&connection->timer, on_closed);
+    uv_close((uv_handle_t *)&connection->next_turn, on_closed);
     server_connection_ended(server);
 }
 
@@ -165,6 +166,7 @@ void connection_end(struct connection *connection, enum status status, const cha
         say_goodbye(connection->fd, status, reason);
     (void)uv_poll_stop(&connection->poll);
     (void)uv_timer_stop(&connection->timer);
+    (void)uv_idle_stop(&connection->next_turn);
 
     if (connection->audit.to != AUDIT_OFF)
         audit_end(connection->server->audit, &connection->audit);
@@ -492,39 +494,35 @@ static void audit(struct connection *connection, const struct request *request, 
                                    written);
 }
 
-enum status connection_run(struct connection *connection, const struct request *request,
-                           struct result *result)
+bool connection_run(struct connection *connection, const struct request *request, struct result *result)
 {
     uint64_t findings = connection->session->findings;
-    enum status status;
 
     if (connection->is_executor && !operation_only_reads(request->operation)) {
         result_init(result);
-        status = executor_refuse(result, operation_name(request->operation));
-    } else {
-        status = operation_run(connection->session, request, result);
+        (void)executor_refuse(result, operation_name(request->operation));
+    } else if (!operation_run(connection->session, request, OPERATION_STEP_BYTES, result)) {
+        return false;
     }
-
     if (connection->audit.to != AUDIT_OFF)
-        audit(connection, request, connection->session->findings != findings, status);
+        audit(connection, request, connection->session->findings != findings, result->status);
     /* A patch that finds other bytes is an answer, not an offence. */
-    if (status != STATUS_OK && status != STATUS_MISMATCH)
+    if (result->status != STATUS_OK && result->status != STATUS_MISMATCH)
         note_refusal(connection, operation_name(request->operation), result);
-    return status;
+    return true;
 }
 
-static struct result run_operation(struct connection *connection, const struct request_record *record,
-                                   size_t index)
+/* False: there is more of it to do. */
+static bool run_operation(struct connection *connection, const struct request_record *record, size_t index,
+                          struct result *result)
 {
     struct request request;
-    struct result result;
 
-    result_init(&result);
-    if (codec_operation(record, index, &request, &result) != STATUS_OK)
-        note_refusal(connection, "an operation", &result);
-    else
-        (void)connection_run(connection, &request, &result);
-    return result;
+    result_init(result);
+    if (codec_operation(record, index, &request, result) == STATUS_OK)
+        return connection_run(connection, &request, result);
+    note_refusal(connection, "an operation", result);
+    return true;
 }
 
 /* Whether it is this connection's turn; if it is not, it is asked again in the next one. */
@@ -533,12 +531,14 @@ static bool may_run(struct connection *connection)
     return account_may_run(connection->account, connection->server->turn, uv_hrtime(), &connection->round);
 }
 
-static void on_next_slice(uv_timer_t *timer);
+static void on_next_turn(uv_idle_t *idle);
 
-/* Puts the rest of the request off until the others had their turn. */
-static void put_off(struct connection *connection, size_t record_bytes, size_t next, const struct buffer *out)
+/* Puts the rest of the request in server->in off until the others had their turn. */
+static void put_off(struct connection *connection, const struct request_record *record, size_t record_bytes,
+                    size_t next, const struct buffer *out)
 {
-    size_t bytes = sizeof(struct unfinished) + record_bytes + out->used;
+    size_t reply_bytes = out->used + (record->operations_count - next) * RESULT_MAX_BYTES;
+    size_t bytes = sizeof(struct unfinished) + record_bytes + reply_bytes;
     struct unfinished *unfinished = NULL;
 
     if (charge_set(&connection->queued, bytes, UINT64_MAX))
@@ -547,75 +547,72 @@ static void put_off(struct connection *connection, size_t record_bytes, size_t n
         connection_end(connection, STATUS_NO_MEMORY, "the daemon has no room for a request of many parts");
         return;
     }
-    unfinished->record_bytes = record_bytes;
     unfinished->next = next;
-    unfinished->reply_bytes = out->used;
+    unfinished->record_bytes = record_bytes;
+    unfinished->out = (struct buffer){
+        .bytes = unfinished->bytes + record_bytes, .capacity = reply_bytes, .used = out->used};
     memcpy(unfinished->bytes, connection->server->in, record_bytes);
-    memcpy(unfinished->bytes + record_bytes, out->bytes, out->used);
+    memcpy(unfinished->out.bytes, out->bytes, out->used);
     connection->unfinished = unfinished;
     plane_pause(&connection->plane);
     (void)uv_poll_stop(&connection->poll);
-    /* Of 0 ms libuv would make the next turn at once. The slice took longer: 1 ms is over as well. */
-    (void)uv_timer_start(&connection->timer, on_next_slice, 1, 1);
+    (void)uv_idle_start(&connection->next_turn, on_next_turn);
 }
 
-/* Runs the operations of the record in server->in from `first` on, and sends the reply in `out` when all are
- * done. */
-static void run_operations(struct connection *connection, const struct request_record *record,
-                           size_t record_bytes, size_t first, struct buffer *out)
+/*
+ * Runs the operations of the record from *next on, and appends their results to `out`. False if the time is
+ * over before they are done.
+ */
+static bool run_operations(struct connection *connection, const struct request_record *record, size_t *next,
+                           struct buffer *out)
 {
     uint64_t end = connection->account->turn_end_ns;
 
-    for (size_t i = first; i < record->operations_count; i++) {
+    for (bool is_first = true; *next < record->operations_count; ++*next) {
         struct result result;
         bool fits;
 
-        if (i > first && uv_hrtime() > end) {
-            put_off(connection, record_bytes, i, out);
-            return;
-        }
-        result = run_operation(connection, record, i);
+        do {
+            if (!is_first && uv_hrtime() > end)
+                return false;
+            is_first = false;
+        } while (!run_operation(connection, record, *next, &result));
         fits = codec_put_result(out, &result);
         assert(fits); /* by RESULT_MAX_BYTES */
         (void)fits;
     }
-    pace(connection, record->operations_count);
-    send_reply(connection, out);
+    return true;
 }
 
-static bool decode(struct server *server, size_t bytes, struct request_record *record)
+static bool decode(struct server *server, const uint8_t *bytes, size_t count, struct request_record *record)
 {
     struct codec_pool pool = {.bytes = server->pool, .capacity = sizeof server->pool};
 
-    return codec_decode_request(&pool, server->in, bytes, record);
+    return codec_decode_request(&pool, bytes, count, record);
 }
 
-static void on_next_slice(uv_timer_t *timer)
+static void on_next_turn(uv_idle_t *idle)
 {
-    struct connection *connection = timer->data;
-    struct server *server = connection->server;
+    struct connection *connection = idle->data;
     struct unfinished *unfinished = connection->unfinished;
-    struct buffer out = {
-        .bytes = server->out, .capacity = sizeof server->out, .used = unfinished->reply_bytes};
-    size_t record_bytes = unfinished->record_bytes;
-    size_t next = unfinished->next;
     struct request_record record;
     bool good;
 
     if (!may_run(connection))
         return;
-    (void)uv_timer_stop(&connection->timer);
-    memcpy(server->in, unfinished->bytes, record_bytes);
-    memcpy(server->out, unfinished->bytes + record_bytes, unfinished->reply_bytes);
-    free(unfinished);
-    connection->unfinished = NULL;
-    (void)charge_set(&connection->queued, 0, 0);
-    good = decode(server, record_bytes, &record);
+    good = decode(connection->server, unfinished->bytes, unfinished->record_bytes, &record);
     assert(good); /* as it was before */
     (void)good;
+    if (!run_operations(connection, &record, &unfinished->next, &unfinished->out))
+        return;
+    connection->unfinished = NULL;
+    (void)charge_set(&connection->queued, 0, 0);
+    (void)uv_idle_stop(&connection->next_turn);
     wait_for(connection, UV_READABLE);
     plane_resume(&connection->plane);
-    run_operations(connection, &record, record_bytes, next, &out);
+    pace(connection, record.operations_count);
+    send_reply(connection, &unfinished->out);
+    free(unfinished);
 }
 
 static void refuse_request(struct connection *connection, uint64_t id, const struct result *error)
@@ -635,6 +632,7 @@ static void handle_request(struct connection *connection, const struct request_r
 {
     struct buffer out;
     struct result error;
+    size_t next = 0;
 
     result_init(&error);
     if (check_request(record, &error) != STATUS_OK) {
@@ -642,12 +640,17 @@ static void handle_request(struct connection *connection, const struct request_r
         return;
     }
     out = begin_reply(connection, record->id);
-    if (!record->has_open_executor)
-        run_operations(connection, record, record_bytes, 0, &out);
-    else if (executor_open(connection, &out, &error) != STATUS_OK)
-        refuse_request(connection, record->id, &error);
-    else
-        connection_pace(connection, 1);
+    if (record->has_open_executor) {
+        if (executor_open(connection, &out, &error) != STATUS_OK)
+            refuse_request(connection, record->id, &error);
+        else
+            connection_pace(connection, 1);
+    } else if (run_operations(connection, record, &next, &out)) {
+        pace(connection, record->operations_count);
+        send_reply(connection, &out);
+    } else {
+        put_off(connection, record, record_bytes, next, &out);
+    }
 }
 
 static void read_record(struct connection *connection)
@@ -675,7 +678,7 @@ static void read_record(struct connection *connection)
         connection_end(connection, STATUS_PROTOCOL, "the record came with descriptors that nobody asked for");
         return;
     }
-    if (!decode(server, record.bytes, &request)) {
+    if (!decode(server, server->in, record.bytes, &request)) {
         connection_end(connection, STATUS_MALFORMED, "the record is no request, or has too many parts");
         return;
     }
@@ -768,9 +771,11 @@ int connection_start(struct connection *connection)
     if (error != 0)
         return error;
     (void)uv_timer_init(&server->loop, &connection->timer);
-    connection->handles = 2;
+    (void)uv_idle_init(&server->loop, &connection->next_turn);
+    connection->handles = 3;
     connection->poll.data = connection;
     connection->timer.data = connection;
+    connection->next_turn.data = connection;
     connection->next = server->connections;
     if (connection->next != NULL)
         connection->next->prev = connection;

@@ -38,7 +38,8 @@ struct connection {
     struct connection *next;
     struct connection *prev;
     uv_poll_t poll;
-    uv_timer_t timer; /* until Hello: its deadline; later: when a throttled client is read again */
+    uv_timer_t timer;    /* until Hello: its deadline; later: when a throttled client is read again */
+    uv_idle_t next_turn; /* while a request is unfinished */
     int fd;
     unsigned handles; /* of libuv's, still to be closed */
     struct peer peer;
@@ -81,11 +82,10 @@ int connection_start(struct connection *connection);
 struct connection *connection_discard(struct connection *connection);
 
 /*
- * Runs an operation, whichever plane it came by, and notes a refusal. The status of *result, which is
- * complete either way.
+ * Runs an operation, whichever plane it came by, and notes a refusal: true, and *result is complete. Or a
+ * step of it: false, to be called again with the same.
  */
-enum status connection_run(struct connection *connection, const struct request *request,
-                           struct result *result);
+bool connection_run(struct connection *connection, const struct request *request, struct result *result);
 
 /* Charges the client's rate for `operations`; a client that is ahead of it is held back on both planes. */
 void connection_pace(struct connection *connection, size_t operations);

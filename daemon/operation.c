@@ -189,14 +189,30 @@ static enum status run_seal(struct session *session, const struct request *reque
     return STATUS_OK;
 }
 
+/* Fills, or gives back, the next part of what was reset. Returns whether it was the last. */
+static bool finish_reset(struct session *session, uint64_t step_bytes)
+{
+    uint64_t end = session->unfilled_bytes;
+    uint64_t from = end > step_bytes ? end - step_bytes : 0;
+
+    if (session->gives_back)
+        session_trim(session, from); /* as far as this arena can */
+    if (end > session->arena.grown_bytes)
+        end = session->arena.grown_bytes;
+    if (end > from)
+        arena_fill(&session->arena, from, end - from);
+    session->unfilled_bytes = from;
+    return from == 0;
+}
+
+/* Only begins: finish_reset() comes before anything else. */
 static enum status run_reset(struct session *session, const struct request *request, struct result *result)
 {
     (void)result;
     heap_clear(&session->heap);
     written_clear(&session->written, 0, session->arena.grown_bytes);
-    if (request->kind == RESET_HARD)
-        session_trim(session, 0);
-    arena_fill(&session->arena, 0, session->arena.grown_bytes);
+    session->unfilled_bytes = session->arena.grown_bytes;
+    session->gives_back = request->kind == RESET_HARD;
     return STATUS_OK;
 }
 
@@ -265,7 +281,60 @@ static enum status run_return(struct session *session, const struct request *req
     return STATUS_OK;
 }
 
-enum status operation_run(struct session *session, const struct request *request, struct result *result)
+/* ---- In steps ------------------------------------------------------------------------------ */
+
+/* What these leave to be done by the operation itself, or refused by it, they return true for. */
+
+static bool grow_ahead(struct session *session, uint64_t bytes, uint64_t step_bytes)
+{
+    uint64_t charged = session->bytes.amount;
+    struct result unused;
+
+    if (bytes <= session->arena.grown_bytes + step_bytes ||
+        !charge_set(&session->bytes, bytes, session->class->bytes_max)) /* all of it, or it is not begun */
+        return true;
+    (void)charge_set(&session->bytes, charged, session->class->bytes_max);
+    return session_grow(session, session->arena.grown_bytes + step_bytes, &unused) != STATUS_OK;
+}
+
+static bool alloc_ahead(struct session *session, const struct request *request, uint64_t step_bytes)
+{
+    struct placement placement;
+
+    return session->heap.spans >= session->class->span_max ||
+           !heap_place(&session->heap, request->size, &placement) ||
+           grow_ahead(session, placement.grown_bytes, step_bytes);
+}
+
+static bool cut_ahead(struct session *session, const struct request *request, uint64_t step_bytes)
+{
+    uint64_t keep = request->operation == OPERATION_SHRINK ? request->size : 0;
+    struct heap_span span;
+
+    if (request->filled || !heap_find(&session->heap, request->span, &span) ||
+        (span.sealed && request->operation == OPERATION_SHRINK) || keep > span.bytes ||
+        span.bytes - keep <= step_bytes)
+        return true;
+    cut(session, &span, span.bytes - step_bytes, false);
+    return false;
+}
+
+/* Those of no operation here are short, or grow by a block at most. */
+static bool run_ahead(struct session *session, const struct request *request, uint64_t step_bytes)
+{
+    switch (request->operation) {
+    case OPERATION_ALLOC:
+        return alloc_ahead(session, request, step_bytes);
+    case OPERATION_RELEASE:
+    case OPERATION_SHRINK:
+        return cut_ahead(session, request, step_bytes);
+    default:
+        return true;
+    }
+}
+
+bool operation_run(struct session *session, const struct request *request, uint64_t step_bytes,
+                   struct result *result)
 {
     static enum status (*const run[OPERATION_COUNT])(struct session *, const struct request *,
                                                      struct result *) = {
@@ -282,12 +351,23 @@ enum status operation_run(struct session *session, const struct request *request
         [OPERATION_CARVE] = run_carve,
         [OPERATION_RETURN] = run_return,
     };
+    bool is_done;
 
     result_init(result);
     if (request_validate(request, &session->shape, result) != STATUS_OK)
-        return result->status;
-    (void)run[request->operation](session, request, result);
+        return true;
+    if (session->unfilled_bytes > 0) {
+        if (!finish_reset(session, step_bytes))
+            return false;
+        if (request->operation == OPERATION_RESET && (request->kind == RESET_HARD) == session->gives_back)
+            return true; /* this is the one */
+    }
+    is_done = run_ahead(session, request, step_bytes);
+    if (is_done) {
+        (void)run[request->operation](session, request, result);
+        is_done = session->unfilled_bytes == 0 || finish_reset(session, step_bytes);
+    }
     (void)charge_set(&session->spans, session->heap.spans, UINT64_MAX);
     (void)arena_collapse(&session->arena); /* on the time of whose arena it is */
-    return result->status;
+    return is_done;
 }

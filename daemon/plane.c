@@ -18,7 +18,7 @@
 
 /*
  * What one plane is served in one go, so that the others are not kept waiting: entries, or bytes that were
- * moved for them. One that moves many, as the release of a large span does, is the last of its go.
+ * moved for them. Of one that moves many, as the release of a large span does, it is a step.
  */
 #define BATCH_ENTRIES 32u
 #define BATCH_BYTES (UINT64_C(128) << 10)
@@ -212,16 +212,20 @@ static void call_for_memory(const struct plane *plane, const struct request *req
         prefetch_to_write(session->arena.bytes + request->span);
 }
 
-/* False: the entry is nonsense. */
-static bool serve_entry(struct plane *plane, struct batch *batch)
+enum served { SERVED_WHOLE, SERVED_IN_PART, SERVED_NONSENSE };
+
+/* An entry of which a part was done stays the next one. The client may make another of it meanwhile. */
+static enum served serve_entry(struct plane *plane, struct batch *batch)
 {
     struct request request;
     struct result result;
 
     if (!ring_decode(&plane->ring, plane->head, &request))
-        return false;
+        return SERVED_NONSENSE;
     call_for_memory(plane, &request);
-    if (connection_run(plane->connection, &request, &result) != STATUS_OK)
+    if (!connection_run(plane->connection, &request, &result))
+        return SERVED_IN_PART;
+    if (result.status != STATUS_OK)
         plane->refused++;
     if (result.status != STATUS_OK || result.has_span || result.has_usage ||
         request.operation == OPERATION_PATCH)
@@ -232,7 +236,7 @@ static bool serve_entry(struct plane *plane, struct batch *batch)
     batch->is_due = batch->is_due || is_waited_for(request.operation);
     batch->is_long =
         batch->is_long || request.operation == OPERATION_STATISTICS || request.operation == OPERATION_RESET;
-    return true;
+    return SERVED_WHOLE;
 }
 
 static void end(struct plane *plane, const char *what)
@@ -263,10 +267,14 @@ bool plane_serve(struct plane *plane)
     ring_prefetch(&plane->ring, plane->head, plane->staged);
     ring_note_daemon_cpu(&plane->ring, plane->connection->server->poller.cpu);
     while (plane->head < end_at && !batch.is_long && *moved_bytes - began_bytes < BATCH_BYTES) {
-        if (!serve_entry(plane, &batch)) {
+        enum served served = serve_entry(plane, &batch);
+
+        if (served == SERVED_NONSENSE) {
             end(plane, "makes no sense");
             return true;
         }
+        if (served == SERVED_IN_PART)
+            break;
         if (*moved_bytes - told_bytes >= TELL_BYTES) {
             tell(plane);
             told_bytes = *moved_bytes;

@@ -35,7 +35,10 @@ int attempt(int (*attack)(const void *user), const void *user)
         _exit(attack(user));
     }
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+    if (!WIFSIGNALED(status))
+        return WEXITSTATUS(status);
+    attack_met_signal(WTERMSIG(status));
+    return -WTERMSIG(status);
 }
 
 int outcome(long returned)

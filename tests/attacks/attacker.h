@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 
+#include "tests/harness/attack.h"
 #include "tests/harness/broker.h"
 
 enum attacker {
@@ -19,7 +20,7 @@ void attacker_become(enum attacker attacker, const struct broker *broker);
 
 /*
  * Runs attack(user) in a child, without anyone's signal handlers: its result (0: it
- * worked, or the errno of its refusal), or minus the signal that ended it.
+ * worked, or the errno of its refusal), or minus the signal that ended it, which is noted.
  */
 int attempt(int (*attack)(const void *user), const void *user);
 
@@ -32,11 +33,17 @@ bool lock_down(uint32_t needed);
 /* "/proc/self/fd/N", in a buffer of its own per call; few at a time. */
 const char *fd_path(int fd);
 
-#define assert_refused(error, call)                                                                       \
+/* Of a call that returns 0, or the errno of its refusal, which is noted. */
+#define assert_error(error, call)                                                                         \
     do {                                                                                                  \
-        int outcome_ = outcome((long)(call));                                                             \
+        int outcome_ = (call);                                                                            \
         ck_assert_msg(outcome_ == (error), "%s: %s, not %s", #call, strerror(outcome_), strerror(error)); \
+        if (outcome_ != 0)                                                                                \
+            attack_met_errno(outcome_);                                                                   \
     } while (0)
+
+/* The same of one that returns -1 and sets errno. */
+#define assert_refused(error, call) assert_error(error, outcome((long)(call)))
 
 #define assert_works(call) assert_refused(0, call)
 

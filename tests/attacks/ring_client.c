@@ -5,6 +5,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "tests/harness/attack.h"
+
 #define PATIENCE_MS 20000
 
 static void say_hello(struct wire *wire, uint64_t features)
@@ -103,6 +105,8 @@ struct result ring_client_run(struct ring_client *client, const struct ring_entr
     ring_client_publish(client);
     ck_assert(!ring_client_await(client));
     (void)ring_result(&client->ring, number, (enum operation)entry->operation, &result, field);
+    if (result.status != STATUS_OK)
+        attack_met_status((int)result.status);
     return result;
 }
 

@@ -174,6 +174,7 @@ START_TEST(reopening_yields_no_descriptor_that_writes)
 {
     static const int flags[] = {O_RDWR, O_WRONLY, O_RDWR | O_APPEND, O_RDWR | O_CREAT};
 
+    tries("reopen");
     open_session((enum attacker)_i, &through);
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
         if (_i != ATTACKER_ROOT) {
@@ -191,6 +192,7 @@ END_TEST
 
 START_TEST(its_mode_is_changed_by_its_owner_only_and_in_vain)
 {
+    tries("descriptor");
     open_session((enum attacker)_i, &through);
     if (_i == ATTACKER_WORKER) {
         assert_refused(EPERM, fchmod(fd, 0600));
@@ -213,6 +215,7 @@ START_TEST(it_writes_nothing_itself)
 {
     off_t from = 0;
 
+    tries("descriptor");
     open_session((enum attacker)_i, &through);
     assert_refused(EBADF, write(fd, "x", 1));
     assert_refused(EBADF, pwrite(fd, "x", 1, (off_t)span));
@@ -233,6 +236,7 @@ START_TEST(only_root_truncates_by_its_name_and_makes_nothing_shorter)
 {
     const int refusal = _i == ATTACKER_ROOT ? EPERM : EACCES;
 
+    tries("descriptor");
     open_session((enum attacker)_i, &through);
     assert_refused(refusal, truncate(fd_path(fd), 0));
     assert_refused(refusal, truncate(fd_path(fd), 65536 - 1));
@@ -246,6 +250,7 @@ START_TEST(its_seals_are_final)
     static const int seals[] = {F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE, F_SEAL_FUTURE_WRITE};
     int wanted;
 
+    tries("descriptor");
     open_session((enum attacker)_i, &through);
     wanted = _i == ATTACKER_WORKER ? F_SEAL_SEAL : F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_FUTURE_WRITE;
     ck_assert_int_eq(fcntl(fd, F_GET_SEALS) & ~F_SEAL_EXEC, wanted);
@@ -259,6 +264,7 @@ START_TEST(it_maps_for_reading_and_running_only)
 {
     void *memory;
 
+    tries("map-writable");
     open_session((enum attacker)_i, &through);
     assert_refused(EACCES, mmap(NULL, 65536, PROT_WRITE, MAP_SHARED, fd, 0));
     assert_refused(EACCES, mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
@@ -267,7 +273,7 @@ START_TEST(it_maps_for_reading_and_running_only)
     memory = mmap(NULL, 65536, PROT_READ, MAP_SHARED, fd, 0);
     ck_assert_ptr_ne(memory, MAP_FAILED);
     assert_refused(EACCES, mprotect(memory, 65536, PROT_READ | PROT_WRITE));
-    ck_assert_int_eq(register_userfaultfd(memory, 65536), EPERM);
+    assert_error(EPERM, register_userfaultfd(memory, 65536));
 }
 END_TEST
 
@@ -416,6 +422,7 @@ START_TEST(it_is_no_program)
     const struct program program = make_program();
     int control = (int)syscall(SYS_memfd_create, "program", MFD_EXEC);
 
+    tries("execute");
     /* It would run, were it anywhere else. */
     if (control >= 0) {
         ck_assert_int_eq(write(control, &program, sizeof program), sizeof program);
@@ -423,16 +430,16 @@ START_TEST(it_is_no_program)
     }
     open_session((enum attacker)_i, &direct);
     ck_assert_int_eq(pwrite(fd_direct, &program, sizeof program, 0), sizeof program);
-    ck_assert_int_eq(attempt(execute_descriptor, &fd), EACCES);
-    ck_assert_int_eq(attempt(execute_descriptor, &fd_direct), EACCES);
-    ck_assert_int_eq(attempt(execute_name, &fd), EACCES);
+    assert_error(EACCES, attempt(execute_descriptor, &fd));
+    assert_error(EACCES, attempt(execute_descriptor, &fd_direct));
+    assert_error(EACCES, attempt(execute_name, &fd));
     write_span(span, content, sizeof content); /* the program's tail lay over it */
     if (syscall(SYS_memfd_create, "probe", MFD_NOEXEC_SEAL) < 0)
         skip("this kernel has no MFD_NOEXEC_SEAL: its owner may make it executable");
     ck_assert_int_ne(fcntl(fd, F_GET_SEALS) & F_SEAL_EXEC, 0);
     assert_refused(EPERM, fchmod(fd, 0500));
     assert_refused(EPERM, fchmod(fd_direct, 0777));
-    ck_assert_int_eq(attempt(execute_name, &fd_direct), EACCES);
+    assert_error(EACCES, attempt(execute_name, &fd_direct));
 }
 END_TEST
 
@@ -440,12 +447,13 @@ START_TEST(it_is_no_program_where_the_daemon_wrote_one)
 {
     const struct program program = make_program();
 
+    tries("execute");
     open_session((enum attacker)_i, &through);
     /* The file starts with the trap granule: the earliest span is not its head. */
     ck_assert_uint_gt(span, 0);
     write_span(span, &program, sizeof program);
-    ck_assert_int_eq(attempt(execute_descriptor, &fd), EACCES);
-    ck_assert_int_eq(attempt(execute_name, &fd), EACCES);
+    assert_error(EACCES, attempt(execute_descriptor, &fd));
+    assert_error(EACCES, attempt(execute_name, &fd));
     write_span(span, content, sizeof content);
 }
 END_TEST

@@ -6,6 +6,7 @@
 #include <check.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -212,12 +213,63 @@ static int map_over_the_view_and_close(const void *at)
     return 0;
 }
 
+static bool maps_ring(void)
+{
+    FILE *maps = fopen("/proc/self/maps", "re");
+    char line[512];
+    bool found = false;
+
+    while (maps != NULL && fgets(line, sizeof line, maps) != NULL)
+        found = found || strstr(line, "memfd:jitbroker-ring") != NULL;
+    if (maps != NULL)
+        (void)fclose(maps);
+    return found;
+}
+
+/* The ring is neither mapped here nor is its descriptor; the bell is, and rings for nothing. */
+static int look_for_ring_and_ring_the_bell(const void *user)
+{
+    static const uint64_t most = UINT64_MAX - 1;
+    unsigned bells = 0;
+
+    (void)user;
+    must(!maps_ring());
+    for (int fd = 0; fd < 256; fd++) {
+        char target[64] = "";
+        uint64_t rings;
+
+        (void)!readlink(fd_path(fd), target, sizeof target - 1);
+        must(strstr(target, "jitbroker-ring") == NULL);
+        if (strstr(target, "[eventfd]") == NULL)
+            continue;
+        bells++;
+        for (int i = 0; i < 100000; i++) {
+            (void)!write(fd, &most, sizeof most);
+            if (i % 3 == 0)
+                (void)!read(fd, &rings, sizeof rings);
+        }
+    }
+    must(bells == 1);
+    return 0;
+}
+
 /* ---- Both modes ------------------------------------------------------------------------------ */
 
 START_TEST(every_call_is_refused_in_the_child)
 {
+    tries("fork-calls");
     ck_assert_int_eq(attempt(call_everything, NULL), 0);
     ck_assert_int_eq(attempt(fork_again_and_call, NULL), 0);
+    attack_met_status(JITC_E_FORKED);
+}
+END_TEST
+
+START_TEST(the_ring_is_not_in_the_child_and_its_bell_rings_for_nothing)
+{
+    tries("fork-ring");
+    ck_assert(maps_ring());
+    ck_assert_int_eq(attempt(look_for_ring_and_ring_the_bell, NULL), 0);
+    attack_met("not there; the bell had no effect");
 }
 END_TEST
 
@@ -242,6 +294,7 @@ END_TEST
 
 START_TEST(code_is_not_writable_in_the_child_either)
 {
+    tries("fork-view");
     ck_assert_int_eq(attempt(write_byte, span.rx), -SIGSEGV);
     ck_assert_int_ne(mprotect((void *)((uintptr_t)span.rx & ~(uintptr_t)4095), 4096, PROT_READ | PROT_WRITE),
                      0);
@@ -295,6 +348,7 @@ END_TEST
 
 START_TEST(the_writable_view_is_not_in_the_child)
 {
+    tries("fork-view");
     ck_assert_ptr_nonnull(span.rw);
     ck_assert_int_eq(attempt(read_byte, span.rw), -SIGSEGV);
     ck_assert_int_eq(attempt(write_byte, span.rw), -SIGSEGV);
@@ -317,6 +371,7 @@ int main(void)
         tcase_add_checked_fixture(modes[i], i == 0 ? connect_through : connect_direct, check_session);
         tcase_set_timeout(modes[i], 0);
         tcase_add_test(modes[i], every_call_is_refused_in_the_child);
+        tcase_add_test(modes[i], the_ring_is_not_in_the_child_and_its_bell_rings_for_nothing);
         tcase_add_test(modes[i], closing_in_the_child_leaves_the_parent_alone);
         tcase_add_test(modes[i], code_keeps_running_in_the_child);
         tcase_add_test(modes[i], the_child_connects_a_session_of_its_own);

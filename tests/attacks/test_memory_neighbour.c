@@ -145,16 +145,16 @@ static int list_map_files(pid_t pid)
 
 static void assert_out_of_reach(pid_t pid, const void *at, int fd)
 {
-    ck_assert_int_eq(attach(pid), EPERM);
-    ck_assert_int_eq(seize(pid), EPERM);
-    ck_assert_int_eq(read_vm(pid, at), EPERM);
-    ck_assert_int_eq(write_vm(pid, at), EPERM);
-    ck_assert_int_eq(get_fd(pid, fd), EPERM);
+    assert_error(EPERM, attach(pid));
+    assert_error(EPERM, seize(pid));
+    assert_error(EPERM, read_vm(pid, at));
+    assert_error(EPERM, write_vm(pid, at));
+    assert_error(EPERM, get_fd(pid, fd));
     assert_refused(EACCES, open(proc_path(pid, "mem"), O_RDONLY | O_CLOEXEC));
     assert_refused(EACCES, open(proc_path(pid, "mem"), O_RDWR | O_CLOEXEC));
     assert_refused(EACCES, open(proc_path(pid, "maps"), O_RDONLY | O_CLOEXEC));
-    ck_assert_int_eq(open_fd_of(pid, fd), EACCES);
-    ck_assert_int_eq(list_map_files(pid), EACCES);
+    assert_error(EACCES, open_fd_of(pid, fd));
+    assert_error(EACCES, list_map_files(pid));
 }
 
 /* Root as a service has it whose CapabilityBoundingSet= is short. */
@@ -169,6 +169,7 @@ static void drop_capabilities(void)
 
 START_TEST(the_daemon_is_out_of_reach)
 {
+    tries("neighbour");
 #ifdef HAS_ADDRESS_SANITIZER
     if (_i == ATTACKER_DAEMON_UID)
         skip("the daemon stays dumpable, for LeakSanitizer");
@@ -180,7 +181,7 @@ START_TEST(the_daemon_is_out_of_reach)
     for (int fd = 0; fd < 32; fd++) {
         int error = open_fd_of(broker.pid, fd);
 
-        ck_assert_int_eq(get_fd(broker.pid, fd), EPERM);
+        assert_error(EPERM, get_fd(broker.pid, fd));
         ck_assert_msg(error == EACCES || (_i == ATTACKER_ROOT && error == ENOENT), "%s", strerror(error));
     }
     assert_out_of_reach(broker.pid, &broker, 0);
@@ -213,6 +214,7 @@ END_TEST
 
 START_TEST(a_stranger_is_out_of_reach)
 {
+    tries("neighbour");
     if (!are_we_root())
         skip("needs root, for a victim of another uid");
     attacker_become((enum attacker)_i, &broker);
@@ -229,10 +231,11 @@ START_TEST(a_siblings_code_is_not_written_by_its_debugger)
 {
     int mem;
 
+    tries("ptrace");
     attacker_become(are_we_root() ? ATTACKER_WORKER : ATTACKER_DAEMON_UID, &broker);
     if (read_vm(sibling.pid, sibling.secret->rx) == EPERM)
         skip("this kernel lets nobody debug a sibling (kernel.yama.ptrace_scope)");
-    ck_assert_int_eq(write_vm(sibling.pid, sibling.secret->rx), EFAULT);
+    assert_error(EFAULT, write_vm(sibling.pid, sibling.secret->rx));
     mem = open(proc_path(sibling.pid, "mem"), O_RDWR | O_CLOEXEC);
     ck_assert_int_ge(mem, 0);
     assert_refused(EIO, pwrite(mem, "\x90", 1, (off_t)(uintptr_t)sibling.secret->rx));
@@ -247,6 +250,7 @@ START_TEST(a_sibling_is_out_of_reach_after_the_lockdown)
 {
     int pidfd;
 
+    tries("ptrace");
     attacker_become(are_we_root() ? ATTACKER_WORKER : ATTACKER_DAEMON_UID, &broker);
     pidfd = (int)syscall(SYS_pidfd_open, sibling.pid, 0);
     if (!lock_down(JITC_LOCKDOWN_LANDLOCK | JITC_LOCKDOWN_SECCOMP))
@@ -281,6 +285,7 @@ START_TEST(offsets_of_others_spans_are_nobodys_here)
     };
     struct wire *wire = open_session((enum attacker)_i);
 
+    tries("guess");
     ck_assert_uint_gt(stranger.secret->offset, 0);
     for (size_t i = 0; i < sizeof guesses / sizeof guesses[0]; i++) {
         struct request request = guesses[i];
@@ -322,6 +327,7 @@ START_TEST(an_arena_shows_nothing_of_others_nor_of_its_predecessors)
 {
     struct wire *wire;
 
+    tries("guess");
     attacker_become((enum attacker)_i, &broker);
     for (int turn = 0; turn < 4; turn++) {
         const struct request alloc = {.operation = OPERATION_ALLOC, .size = 1 << 20};
@@ -353,6 +359,7 @@ START_TEST(a_siblings_addresses_mean_nothing_here)
     jitc_info info = {.struct_size = sizeof info};
     jitc_span span;
 
+    tries("guess");
     attacker_become(are_we_root() ? ATTACKER_WORKER : ATTACKER_DAEMON_UID, &broker);
     /* Both processes were forked from one, so both would get the same address. */
     (void)mmap((void *)(uintptr_t)sibling.secret->base, 4096, PROT_NONE,

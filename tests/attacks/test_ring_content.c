@@ -106,6 +106,7 @@ START_TEST(a_tail_that_runs_backwards_ends_the_session)
 {
     struct ring_entry entry = query();
 
+    tries("tail");
     for (int i = 0; i < 3; i++)
         (void)ring_client_run(&client, &entry);
     ring_client_publish_as(&client, client.tail - 1);
@@ -131,6 +132,7 @@ START_TEST(a_tail_that_leaps_ends_the_session)
     const uint64_t leaps[] = {RING_ENTRIES + 1, 2 * RING_ENTRIES, UINT64_C(1) << 31, UINT64_C(1) << 32,
                               INT64_MAX,        UINT64_MAX - 1,   UINT64_MAX};
 
+    tries("tail");
     for (size_t i = 0; i < sizeof leaps / sizeof leaps[0]; i++) {
         ring_client_publish_as(&client, leaps[i]);
         ring_client_expect_end(&client, "tail is not within the ring's length of head");
@@ -182,6 +184,7 @@ START_TEST(rings_that_never_stop_leave_another_user_its_share)
 {
     pid_t flooders[FLOODERS];
 
+    tries("tail-flood");
     (void)fflush(NULL);
     for (unsigned i = 0; i < FLOODERS; i++) {
         flooders[i] = fork();
@@ -193,6 +196,7 @@ START_TEST(rings_that_never_stop_leave_another_user_its_share)
     victim_work(&victim);
     (void)usleep(FLOOD_MS * 1000);
     ck_assert_uint_gt(victim_rest(&victim, "a flood of entries"), 0);
+    attack_met("others were served");
     for (unsigned i = 0; i < FLOODERS; i++) {
         ck_assert_int_eq(kill(flooders[i], SIGKILL), 0);
         ck_assert_int_eq(waitpid(flooders[i], NULL, 0), flooders[i]);
@@ -210,6 +214,7 @@ START_TEST(entries_that_take_long_are_not_done_in_one_go)
     const struct ring_entry release = {.operation = OPERATION_RELEASE, .span = SPAN};
     uint64_t rounds;
 
+    tries("tail-flood");
     for (unsigned i = 0; i < 32; i++)
         ring_client_put(&client, i % 2 == 0 ? &alloc : &release);
     victim_work(&victim);
@@ -219,6 +224,7 @@ START_TEST(entries_that_take_long_are_not_done_in_one_go)
     ck_assert_uint_eq(ring_refused(&client.ring), 0);
     ck_assert_uint_ge(rounds, 8);
     ck_assert_uint_le(victim.secret->longest_us, victim.secret->mean_us * rounds / 2);
+    attack_met("others were served");
 }
 END_TEST
 
@@ -226,6 +232,7 @@ END_TEST
 
 START_TEST(every_operation_number_is_either_known_or_the_end)
 {
+    tries("ring-unknown");
     for (unsigned i = 0; i <= UINT8_MAX; i++) {
         struct ring_entry entry = {.operation = (uint8_t)i};
 
@@ -268,6 +275,7 @@ END_TEST
 
 START_TEST(every_flag_but_one_is_the_end)
 {
+    tries("ring-unknown");
     for (unsigned bit = 1; bit < 16; bit++) {
         struct ring_entry entry = {.operation = OPERATION_STATISTICS, .flags = (uint16_t)(1u << bit)};
 
@@ -298,6 +306,7 @@ START_TEST(staged_bytes_reach_to_the_end_of_the_staging_and_not_beyond)
 {
     struct ring_entry write = {.operation = OPERATION_WRITE, .bytes = 3, .data = RING_STAGING_BYTES - 3};
 
+    tries("overflow");
     write.span = ring_client_alloc(&client, 100);
     memcpy(client.ring.staging + RING_STAGING_BYTES - 3, "abc", 3);
     expect_done(&write);
@@ -332,6 +341,7 @@ START_TEST(a_write_has_at_most_its_limit)
 {
     struct ring_entry write = {.operation = OPERATION_WRITE, .bytes = 0};
 
+    tries("past-end");
     write.span = ring_client_alloc(&client, 2 * WRITE_MAX_BYTES);
     memset(client.ring.staging, 0x5A, RING_STAGING_BYTES);
     expect_done(&write);
@@ -361,6 +371,7 @@ START_TEST(places_that_overflow_are_refused)
     const uint64_t places[] = {100, 128, UINT64_MAX, UINT64_MAX - 63, INT64_MAX, UINT32_MAX};
     struct ring_entry write = {.operation = OPERATION_WRITE, .bytes = 64};
 
+    tries("overflow");
     write.span = ring_client_alloc(&client, 128);
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         write.number = places[i];
@@ -479,6 +490,7 @@ START_TEST(entries_and_bytes_that_change_meanwhile_have_the_effects_of_one_value
     pthread_t rewriter;
     uint64_t end_ms = now_ms() + RACE_MS;
 
+    tries("race");
     make_targets(&target);
     memset(client.ring.staging, 0x11, RING_STAGING_BYTES);
     /* 100 bytes at 4000 are too many; 96 are not. Every mixture of words is one of these, and in a span. */
@@ -504,6 +516,7 @@ START_TEST(entries_and_bytes_that_change_meanwhile_have_the_effects_of_one_value
         for (unsigned at = 100; at < 4000; at++)
             ck_assert_uint_eq(client.rx[target.spans[i] + at], 0xCC);
     }
+    attack_met("no effect");
 }
 END_TEST
 
@@ -535,6 +548,7 @@ START_TEST(a_header_that_is_scribbled_over_misleads_nobody_but_its_owner)
     uint64_t spans = 0;
     pthread_t scribbler;
 
+    tries("race");
     victim_work(&victim);
     ck_assert_int_eq(pthread_create(&scribbler, NULL, scribble, NULL), 0);
     for (int i = 0; i < 500; i++) {
@@ -555,6 +569,7 @@ START_TEST(a_header_that_is_scribbled_over_misleads_nobody_but_its_owner)
     expect_done(&alloc);
     ck_assert_uint_eq(ring_head(&client.ring), client.tail);
     ck_assert_uint_eq(ring_refused(&client.ring), 0);
+    attack_met("no effect");
 }
 END_TEST
 

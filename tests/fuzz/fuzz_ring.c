@@ -316,7 +316,8 @@ static bool foresee(struct client *client, uint64_t pending)
         if (!decode(client, client->head, &request))
             return false;
         served++;
-        if (operation_run(client->twin, &request, &answer->result) != STATUS_OK)
+        must(operation_run(client->twin, &request, UINT64_MAX / 2, &answer->result));
+        if (answer->result.status != STATUS_OK)
             client->refused++;
         else if (answer->result.has_span)
             client->offset = answer->result.offset;
@@ -520,7 +521,7 @@ static void by_socket(struct input *input, struct client *client)
 
     if ((input_byte(input) & 1) != 0)
         request = (struct request){.operation = OPERATION_ALLOC, .size = 1 + input_number(input, 2)};
-    (void)operation_run(client->twin, &request, &expected);
+    must(operation_run(client->twin, &request, UINT64_MAX / 2, &expected));
     must(codec_put_request(&out, ++client->last_id) && codec_put_operation(&out, &request));
     send_out(client, &out);
     must(receive(client, &reply, &record));

@@ -46,9 +46,9 @@ static void set_up(void)
     session = session_new(1, class, &peer, quota_account(&quota, peer.uid), &hello, &welcome, &result);
     must(session != NULL);
     for (unsigned i = 0; i < SPANS; i++) {
-        must_be(operation_run(session, &(struct request){.operation = OPERATION_ALLOC, .size = SPAN_BYTES},
-                              &result),
-                STATUS_OK);
+        must(operation_run(session, &(struct request){.operation = OPERATION_ALLOC, .size = SPAN_BYTES},
+                           OPERATION_STEP_BYTES, &result));
+        must_be(result.status, STATUS_OK);
         spans = i == 0 ? result.offset : spans;
         must_be(result.offset, spans + i * SPAN_BYTES);
     }
@@ -101,7 +101,8 @@ static void change(struct input *input)
             memcpy(then + (request.span + request.at - looked_at), request.data, request.data_bytes);
     }
     is_dirty = scan_find_plainly(then, sizeof then, class->forbid, &hit);
-    must_be(operation_run(session, &request, &result), is_dirty ? STATUS_FORBIDDEN : STATUS_OK);
+    must(operation_run(session, &request, OPERATION_STEP_BYTES, &result));
+    must_be(result.status, is_dirty ? STATUS_FORBIDDEN : STATUS_OK);
     if (is_dirty)
         must_be(result.found, looked_at + hit.index);
     must(memcmp(session->arena.bytes + looked_at, is_dirty ? before : then, sizeof then) == 0);

@@ -9,6 +9,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "tests/harness/attack.h"
+
 struct wire *wire_new(int socket)
 {
     const struct timeval patience = {.tv_sec = 60};
@@ -76,6 +78,8 @@ void wire_receive(struct wire *wire)
 
     ck_assert_msg(flaw == RECORD_WHOLE, "no reply: %d", flaw);
     ck_assert(codec_decode_reply(&wire->pool, wire->in_bytes, wire->record.bytes, &wire->reply));
+    if (wire->reply.has_error)
+        attack_met_status((int)wire->reply.error.status);
 }
 
 void wire_hello(struct wire *wire)
@@ -102,6 +106,8 @@ struct result wire_run(struct wire *wire, const struct request *request)
     ck_assert(!wire->reply.has_error);
     ck_assert_uint_eq(wire->reply.results_count, 1);
     codec_result(&wire->reply, 0, &result);
+    if (result.status != STATUS_OK)
+        attack_met_status((int)result.status);
     return result;
 }
 

@@ -354,51 +354,51 @@ static int call_as_x32(void)
 }
 #endif
 
-#define ESCAPE(attack, refusal)                             \
-    {                                                       \
-#attack, (attack), (refusal), JITC_LOCKDOWN_SECCOMP \
+#define ESCAPE(attack, row, refusal)                               \
+    {                                                              \
+#attack, (row), (attack), (refusal), JITC_LOCKDOWN_SECCOMP \
     }
-#define ESCAPE_BY_PROC(attack)                            \
-    {                                                     \
-#attack, (attack), EACCES, JITC_LOCKDOWN_LANDLOCK \
+#define ESCAPE_BY_PROC(attack)                                             \
+    {                                                                      \
+#attack, "lockdown-proc", (attack), EACCES, JITC_LOCKDOWN_LANDLOCK \
     }
 
 const struct escape escapes[] = {
-    ESCAPE(map_anonymous_executable, EPERM),
-    ESCAPE(map_anonymous_writable_and_executable, EPERM),
-    ESCAPE(map_file_executable, EPERM),
-    ESCAPE(map_shared_memory_executable, EPERM),
-    ESCAPE(make_written_page_executable, EPERM),
-    ESCAPE(make_written_page_executable_by_pkey, EPERM),
-    ESCAPE(map_memfd_twice, EPERM),
-    ESCAPE(make_secret_memfd, EPERM),
-    ESCAPE(attach_executable_shm, EPERM),
-    ESCAPE(let_read_imply_exec, EPERM),
-    ESCAPE(let_read_imply_exec_with_high_bits, EPERM),
-    ESCAPE(remap_pages_of_file, EPERM),
-    ESCAPE(make_userfaultfd, EPERM),
-    ESCAPE(make_userfaultfd_by_device, EPERM),
-    ESCAPE(set_up_io_uring, EPERM),
-    ESCAPE(enter_io_uring, EPERM),
-    ESCAPE(register_with_io_uring, EPERM),
-    ESCAPE(trace_child, EPERM),
-    ESCAPE(write_memory_of_child, EPERM),
-    ESCAPE(take_descriptor_of_process, EPERM),
-    ESCAPE(execute_program, EPERM),
-    ESCAPE(execute_file_it_wrote, EPERM),
-    ESCAPE(execute_descriptor, EPERM),
-    ESCAPE(arm_perf_event, EPERM),
-    ESCAPE(make_bpf_map, EPERM),
+    ESCAPE(map_anonymous_executable, "lockdown-anonymous", EPERM),
+    ESCAPE(map_anonymous_writable_and_executable, "lockdown-anonymous", EPERM),
+    ESCAPE(map_file_executable, "lockdown-file", EPERM),
+    ESCAPE(map_shared_memory_executable, "lockdown-file", EPERM),
+    ESCAPE(make_written_page_executable, "lockdown-anonymous", EPERM),
+    ESCAPE(make_written_page_executable_by_pkey, "lockdown-pkey", EPERM),
+    ESCAPE(map_memfd_twice, "lockdown-memfd", EPERM),
+    ESCAPE(make_secret_memfd, "lockdown-secret", EPERM),
+    ESCAPE(attach_executable_shm, "lockdown-shmat", EPERM),
+    ESCAPE(let_read_imply_exec, "lockdown-personality", EPERM),
+    ESCAPE(let_read_imply_exec_with_high_bits, "lockdown-personality", EPERM),
+    ESCAPE(remap_pages_of_file, "lockdown-remap", EPERM),
+    ESCAPE(make_userfaultfd, "lockdown-userfaultfd", EPERM),
+    ESCAPE(make_userfaultfd_by_device, "lockdown-userfaultfd", EPERM),
+    ESCAPE(set_up_io_uring, "lockdown-uring", EPERM),
+    ESCAPE(enter_io_uring, "lockdown-uring", EPERM),
+    ESCAPE(register_with_io_uring, "lockdown-uring", EPERM),
+    ESCAPE(trace_child, "lockdown-others", EPERM),
+    ESCAPE(write_memory_of_child, "lockdown-others", EPERM),
+    ESCAPE(take_descriptor_of_process, "lockdown-others", EPERM),
+    ESCAPE(execute_program, "lockdown-execute", EPERM),
+    ESCAPE(execute_file_it_wrote, "lockdown-execute", EPERM),
+    ESCAPE(execute_descriptor, "lockdown-execute", EPERM),
+    ESCAPE(arm_perf_event, "lockdown-kernel", EPERM),
+    ESCAPE(make_bpf_map, "lockdown-kernel", EPERM),
     ESCAPE_BY_PROC(write_code_through_self_mem),
     ESCAPE_BY_PROC(write_code_through_thread_mem),
     ESCAPE_BY_PROC(write_code_through_pid_mem),
     ESCAPE_BY_PROC(write_code_through_link_to_mem),
 #ifdef __x86_64__
-    ESCAPE(read_ldt, EPERM),
-    ESCAPE(map_another_vdso, EPERM),
-    ESCAPE(use_library, EPERM),
-    ESCAPE(call_as_i386, KILLED_BY(SIGSYS)),
-    ESCAPE(call_as_x32, KILLED_BY(SIGSYS)),
+    ESCAPE(read_ldt, "lockdown-kernel", EPERM),
+    ESCAPE(map_another_vdso, "lockdown-kernel", EPERM),
+    ESCAPE(use_library, "lockdown-kernel", EPERM),
+    ESCAPE(call_as_i386, "lockdown-compat", KILLED_BY(SIGSYS)),
+    ESCAPE(call_as_x32, "lockdown-compat", KILLED_BY(SIGSYS)),
 #endif
 };
 

@@ -15,6 +15,7 @@
 
 struct escape {
     const char *name;
+    const char *row; /* of tests/attacks/rows.txt */
     int (*attack)(void);
     int refusal;   /* errno afterwards; KILLED_BY() needs a child */
     uint32_t step; /* the lockdown step that stands in its way */

@@ -18,6 +18,8 @@
 
 #include "tests/harness/broker.h"
 #include "tests/harness/code.h"
+#include "tests/harness/holdings.h"
+#include "tests/harness/sanitizer.h"
 #include "tests/harness/suite.h"
 #include "tests/harness/wire.h"
 
@@ -34,17 +36,6 @@ enum {
 
 /* What RSS may differ by after the same load again: the allocator's caches. */
 #define RSS_GROWTH_MAX_BYTES (1L << 20)
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define HAS_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define HAS_SANITIZER 1
-#endif
-#endif
-#ifndef HAS_SANITIZER
-#define HAS_SANITIZER 0
-#endif
 
 static struct broker broker;
 static unsigned seed;
@@ -139,52 +130,6 @@ static void load_end(struct load *load)
     }
     must(jitc_statistics(load->client, &stats) == JITC_OK && stats.allocation_count == live);
     load->client = jitc_close(load->client);
-}
-
-/* ---- What the daemon holds ------------------------------------------------------------- */
-
-struct holdings {
-    long fds;
-    long shared_bytes;
-    long rss_bytes; /* its own pages, not those of arenas */
-};
-
-static struct holdings read_holdings(void)
-{
-    return (struct holdings){broker_fds(&broker), broker_shared_bytes(&broker),
-                             broker_memory_bytes(&broker, "RssAnon")};
-}
-
-/* After a first client, so that what is made once is there. */
-static struct holdings read_baseline(void)
-{
-    struct holdings holdings = {.fds = -1};
-
-    (void)jitc_close(broker_connect(&broker, NULL));
-    for (int i = 0; i < 100; i++) {
-        holdings = read_holdings();
-        if (holdings.shared_bytes <= 0 && i > 10)
-            break;
-        (void)usleep(10000);
-    }
-    if (holdings.fds < 0)
-        (void)printf("skipped in part: needs root, to count the daemon's descriptors\n");
-    return holdings;
-}
-
-/* The daemon hears of an end a moment after it. */
-static void assert_back_at(const struct holdings *baseline)
-{
-    struct holdings holdings = {0};
-
-    for (int i = 0; i < 1000; i++) {
-        holdings = read_holdings();
-        if (holdings.fds == baseline->fds && holdings.shared_bytes == baseline->shared_bytes)
-            return;
-        (void)usleep(10000);
-    }
-    ck_abort_msg("%ld descriptors, there were %ld; %ld shared bytes, there were %ld", holdings.fds,
-                 baseline->fds, holdings.shared_bytes, baseline->shared_bytes);
 }
 
 /* ---- Its log ------------------------------------------------------------------------------ */
@@ -331,28 +276,28 @@ static void run_crowd(unsigned clients, unsigned rounds)
 
 START_TEST(two_hundred_clients_at_once_have_each_their_own_results)
 {
-    struct holdings baseline = read_baseline();
+    struct holdings baseline = holdings_baseline(&broker);
 
     choose_seed();
     let_a_second_pass();
     run_crowd(CROWD, CROWD_ROUNDS);
-    assert_back_at(&baseline);
+    holdings_await(&broker, &baseline);
     let_a_second_pass();
     (void)jitc_close(broker_connect(&broker, NULL)); /* has the daemon tell what it did not log */
-    assert_back_at(&baseline);
+    holdings_await(&broker, &baseline);
     assert_logged(CROWD + 2);
 }
 END_TEST
 
 START_TEST(the_daemon_does_not_grow_with_the_clients_it_had)
 {
-    struct holdings baseline = read_baseline();
+    struct holdings baseline = holdings_baseline(&broker);
     long rss_bytes = 0;
 
     choose_seed();
     for (int i = 0; i < REPETITIONS; i++) {
         run_crowd(CROWD / 8, CROWD_ROUNDS / 3);
-        assert_back_at(&baseline);
+        holdings_await(&broker, &baseline);
         if (i == 0)
             rss_bytes =
                 broker_memory_bytes(&broker, "RssAnon"); /* what the first one needed is kept for the next */
@@ -412,7 +357,7 @@ static void kill_and_reap(pid_t pid)
 
 START_TEST(clients_that_are_killed_leave_nothing_behind)
 {
-    struct holdings baseline = read_baseline();
+    struct holdings baseline = holdings_baseline(&broker);
     struct gate *gate = gate_new();
     pid_t victims[KILLED_AT_ONCE];
     pid_t steady[STEADY];
@@ -448,7 +393,7 @@ START_TEST(clients_that_are_killed_leave_nothing_behind)
         ck_assert_int_eq(waitpid(steady[i], &status, 0), steady[i]);
         ck_assert_int_eq(status, 0);
     }
-    assert_back_at(&baseline);
+    holdings_await(&broker, &baseline);
     (void)munmap(gate, sizeof *gate);
 }
 END_TEST
@@ -461,7 +406,7 @@ static void assert_log_is_complete(uint64_t sessions_max, const struct holdings 
 
     ck_assert_ptr_nonnull(by_id);
     (void)jitc_close(broker_connect(&broker, NULL)); /* who connected earlier has been accepted by then */
-    assert_back_at(baseline);
+    holdings_await(&broker, baseline);
     if (baseline->fds < 0)
         let_a_second_pass();
     tally = read_log(by_id, sessions_max);
@@ -475,7 +420,7 @@ static void assert_log_is_complete(uint64_t sessions_max, const struct holdings 
 
 START_TEST(killed_sessions_are_all_logged_to_their_end)
 {
-    struct holdings baseline = read_baseline();
+    struct holdings baseline = holdings_baseline(&broker);
     unsigned random;
 
     choose_seed();
@@ -493,7 +438,7 @@ END_TEST
 START_TEST(a_client_that_is_gone_before_its_welcome_is_logged_like_any_other)
 {
     const struct hello hello = {.version_min = PROTOCOL_VERSION, .version_max = PROTOCOL_VERSION};
-    struct holdings baseline = read_baseline();
+    struct holdings baseline = holdings_baseline(&broker);
 
     ck_assert_int_eq(kill(broker.pid, SIGSTOP), 0); /* it finds Hello and end together */
     for (unsigned i = 0; i < KILLS / 10; i++) {

@@ -240,15 +240,13 @@ START_TEST(an_arena_near_an_address_has_them_too)
 }
 END_TEST
 
-START_TEST(a_large_span_gets_them_one_by_one)
+START_TEST(a_large_span_gets_them_while_it_grows)
 {
     jitc_span span;
 
     connect_kind(_i, NULL);
     assert_status(JITC_OK, "", jitc_alloc(client, &span, 5 * HUGE));
-    ck_assert_uint_eq(statistics().huge_bytes, HUGE); /* by the allocation */
-    ck_assert_uint_eq(statistics().huge_bytes, 2 * HUGE);
-    ck_assert_uint_eq(all_huge_bytes(), 5 * HUGE);
+    ck_assert_uint_eq(statistics().huge_bytes, 5 * HUGE);
 }
 END_TEST
 
@@ -326,7 +324,7 @@ int main(void)
     tcase_add_checked_fixture(code, NULL, disconnect);
     tcase_add_loop_test(code, code_in_them_is_what_was_written_and_runs, 0, GRANTING);
     tcase_add_test(code, an_arena_near_an_address_has_them_too);
-    tcase_add_loop_test(code, a_large_span_gets_them_one_by_one, 0, GRANTING);
+    tcase_add_loop_test(code, a_large_span_gets_them_while_it_grows, 0, GRANTING);
     tcase_add_test(code, what_is_given_back_is_counted_no_more);
     tcase_add_loop_test(code, code_runs_on_while_its_page_changes, 0, GRANTING);
     tcase_set_timeout(code, 120);

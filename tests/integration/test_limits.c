@@ -66,6 +66,7 @@ START_TEST(the_tenth_span_passes_and_the_eleventh_is_refused)
     jitc_span spans[10];
     jitc_span one_more;
 
+    tries("endless-spans");
     become(WORKER_UID);
     client = broker_connect(&broker, NULL);
     for (int round = 0; round < 3; round++) {
@@ -85,6 +86,7 @@ START_TEST(code_memory_of_one_user_is_bounded_over_all_its_sessions)
     jitc_client *second;
     jitc_span span;
 
+    tries("endless-blocks");
     become(WORKER_UID);
     first = broker_connect(&broker, NULL);
     second = broker_connect(&broker, NULL);
@@ -134,6 +136,7 @@ START_TEST(sessions_of_one_user_and_of_all_are_bounded)
     int status;
     char byte;
 
+    tries("endless-sessions");
     become(WORKER_UID);
     for (int i = 0; i < 4; i++)
         connect_at_last(&clients[i], &options);
@@ -165,6 +168,7 @@ START_TEST(who_leaves_welcome_unread_stays_charged_until_it_reads_or_closes)
     struct wire *wires[4];
     jitc_client *client;
 
+    tries("unread");
     become(WORKER_UID);
     connect_at_last(&client, &options); /* whoever came before is gone */
     (void)jitc_close(client);
@@ -344,6 +348,7 @@ START_TEST(the_daemon_serves_no_more_sessions_than_it_has_descriptors_for)
     jitc_client *one_more;
     jitc_span span;
 
+    tries("endless-sessions");
     become(WORKER_UID);
     for (int i = 0; i < SESSIONS; i++)
         connect_at_last(&clients[i], &options);

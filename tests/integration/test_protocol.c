@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/harness/attack.h"
 #include "tests/harness/broker.h"
 #include "tests/harness/suite.h"
 #include "tests/harness/wire.h"
@@ -80,6 +81,7 @@ START_TEST(the_first_request_must_be_hello)
     const struct request alloc = {.operation = OPERATION_ALLOC, .size = 1};
     struct buffer out = wire_begin(wire);
 
+    tries("message-order");
     ck_assert(codec_put_operation(&out, &alloc));
     wire_send(wire, &out);
     wire_expect_goodbye(wire, STATUS_PROTOCOL, "first request is Hello");
@@ -92,6 +94,7 @@ START_TEST(hello_comes_alone)
     const struct request alloc = {.operation = OPERATION_ALLOC, .size = 1};
     struct buffer out = wire_begin(wire);
 
+    tries("message-order");
     ck_assert(codec_put_hello(&out, &hello) && codec_put_operation(&out, &alloc));
     wire_send(wire, &out);
     wire_expect_goodbye(wire, STATUS_PROTOCOL, "nothing else");
@@ -100,6 +103,7 @@ END_TEST
 
 START_TEST(a_silent_connection_is_timed_out)
 {
+    tries("silent");
     wire_expect_goodbye(wire, STATUS_HELLO_TIMEOUT, "no Hello in time");
 }
 END_TEST
@@ -122,6 +126,7 @@ static void refuse_hello(const struct hello *hello, enum status status, const ch
 
 START_TEST(versions_without_overlap_are_refused)
 {
+    tries("fields");
     refuse_hello(&(struct hello){.version_min = 2, .version_max = 9}, STATUS_VERSION, "version_max",
                  "2 to 9");
 }
@@ -129,6 +134,7 @@ END_TEST
 
 START_TEST(version_zero_is_refused)
 {
+    tries("fields");
     refuse_hello(&(struct hello){.version_min = 0, .version_max = 0}, STATUS_VERSION, "version_max",
                  "0 to 0");
 }
@@ -136,12 +142,14 @@ END_TEST
 
 START_TEST(an_inverted_version_range_is_refused)
 {
+    tries("fields");
     refuse_hello(&(struct hello){.version_min = 2, .version_max = 1}, STATUS_INVALID, "version_min", "above");
 }
 END_TEST
 
 START_TEST(an_unknown_write_mode_is_refused)
 {
+    tries("fields");
     refuse_hello(&(struct hello){.version_min = 1, .version_max = 1, .write_mode = 3}, STATUS_INVALID,
                  "write_mode", "3");
 }
@@ -183,6 +191,7 @@ START_TEST(garbage_ends_the_session)
 {
     const uint8_t garbage[] = {0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF};
 
+    tries("message-truncated");
     wire_hello(wire);
     wire_send_bytes(wire, garbage, sizeof garbage);
     wire_expect_goodbye(wire, STATUS_MALFORMED, "no request");
@@ -196,6 +205,7 @@ START_TEST(a_truncated_request_ends_the_session)
         .operation = OPERATION_WRITE, .span = 64, .data = data, .data_bytes = sizeof data};
     struct buffer out;
 
+    tries("message-truncated");
     wire_hello(wire);
     out = wire_begin(wire);
     ck_assert(codec_put_operation(&out, &write));
@@ -210,6 +220,7 @@ START_TEST(a_record_of_the_largest_size_is_read_and_one_byte_more_ends_the_sessi
     uint8_t *bytes = calloc(1, RECORD_MAX_BYTES + 1);
     uint32_t fill = RECORD_MAX_BYTES - 6;
 
+    tries("message-oversized");
     wire_hello(wire);
     /* id 9, then the unknown bytes field 15: 3 bytes of length for the rest. */
     bytes[0] = 0x08;
@@ -232,6 +243,7 @@ START_TEST(request_id_zero_ends_the_session)
 {
     struct buffer out;
 
+    tries("fields");
     wire_hello(wire);
     out = wire_begin(wire);
     out.used = 0;
@@ -247,6 +259,7 @@ START_TEST(descriptors_nobody_asked_for_end_the_session_and_reach_no_one)
     struct buffer out;
     long before;
 
+    tries("fds");
     wire_hello(wire);
     before = broker_fds(&broker);
     for (int i = 0; i < 4; i++)
@@ -265,6 +278,7 @@ START_TEST(more_parts_than_a_record_may_have_end_the_session)
 {
     struct buffer out;
 
+    tries("message-oversized");
     wire_hello(wire);
     out = wire_begin(wire);
     while (out.used + 2 <= out.capacity)
@@ -292,6 +306,7 @@ START_TEST(a_second_hello_is_refused)
     const struct hello hello = {.version_min = 1, .version_max = 1};
     struct buffer out;
 
+    tries("message-order");
     wire_hello(wire);
     out = wire_begin(wire);
     ck_assert(codec_put_hello(&out, &hello));
@@ -304,6 +319,7 @@ START_TEST(an_unknown_field_of_the_request_is_refused)
 {
     struct buffer out;
 
+    tries("message-unknown");
     wire_hello(wire);
     out = wire_begin(wire);
     put_bytes_field(&out, 9, "x", 1);
@@ -317,6 +333,7 @@ START_TEST(operations_256_pass_and_257_are_refused_whole)
     const struct request alloc = {.operation = OPERATION_ALLOC, .size = 1};
     struct buffer out;
 
+    tries("message-oversized");
     wire_hello(wire);
     out = wire_begin(wire);
     for (unsigned i = 0; i < OPERATIONS_MAX; i++)
@@ -349,6 +366,7 @@ static struct result run_raw(const void *operation, uint8_t count)
     wire_receive(wire);
     ck_assert_uint_eq(wire->reply.results_count, 1);
     codec_result(&wire->reply, 0, &result);
+    attack_met_status((int)result.status);
     return result;
 }
 
@@ -357,6 +375,7 @@ START_TEST(an_unknown_operation_is_answered)
     const uint8_t future[] = {0x7A, 0}; /* field 15, empty */
     struct result result;
 
+    tries("message-unknown");
     wire_hello(wire);
     result = run_raw(future, sizeof future);
     ck_assert_int_eq(result.status, STATUS_UNKNOWN_OPERATION);
@@ -371,6 +390,7 @@ START_TEST(an_unknown_field_of_an_operation_is_answered_and_nothing_done)
     const struct request statistics = {.operation = OPERATION_STATISTICS};
     struct result result;
 
+    tries("message-unknown");
     wire_hello(wire);
     result = run_raw(alloc, sizeof alloc);
     ck_assert_int_eq(result.status, STATUS_UNKNOWN_FIELD);
@@ -383,6 +403,7 @@ START_TEST(an_empty_operation_is_refused)
 {
     struct result result;
 
+    tries("message-unknown");
     wire_hello(wire);
     result = run_raw(NULL, 0);
     ck_assert_int_eq(result.status, STATUS_INVALID);
@@ -411,6 +432,7 @@ START_TEST(the_daemon_refuses_what_lies_outside_a_span_exactly)
     struct request request = {.operation = OPERATION_WRITE, .data = data, .data_bytes = 64};
     uint64_t span;
 
+    tries("past-end");
     wire_hello(wire);
     span = alloc_span(64);
     (void)alloc_span(64); /* what a write past the end would hit */
@@ -514,6 +536,7 @@ START_TEST(who_reads_no_answers_is_held_back_and_loses_nothing)
     long before;
     int error;
 
+    tries("unread");
     wire_hello(wire);
     before = broker_shared_bytes(&broker);
     out = wire_begin(wire);
@@ -535,6 +558,7 @@ START_TEST(who_reads_no_answers_is_held_back_and_loses_nothing)
         wire_receive(wire);
         ck_assert_uint_eq(wire->reply.results_count, OPERATIONS_MAX);
     }
+    attack_met("held back");
     (void)alloc_span(1);
 }
 END_TEST
