@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define QUOTA_SLICE_NS UINT64_C(1000000)
+#define QUOTA_SLICE_NS UINT64_C(50000)
 
 enum quota_kind { QUOTA_SESSIONS, QUOTA_BYTES, QUOTA_COUNT };
 
