@@ -17,7 +17,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define QUOTA_SLICE_NS UINT64_C(1000000)
+#define QUOTA_SLICE_NS UINT64_C(50000)
 
 enum quota_kind {
     QUOTA_SESSIONS, /* connections */

@@ -16,8 +16,9 @@
 #include "daemon/log.h"
 #include "daemon/process.h"
 
-/* Connections accepted per turn of the loop, so that a flood of them does not starve who is served. */
-#define ACCEPTS_MAX 128
+/* Connections are accepted for so long in a turn of the loop, one at least: a flood of them starves nobody.
+ */
+#define ACCEPT_SLICE_NS UINT64_C(20000)
 #define RETRY_MS 100
 /* What may wait in all: answers that nobody reads, requests whose slice is over. */
 #define QUEUED_MAX_BYTES (UINT64_C(64) << 20)
@@ -237,9 +238,10 @@ static void on_retry(uv_timer_t *timer)
 static void on_connect(uv_poll_t *handle, int status, int events)
 {
     struct listener *listener = handle->data;
+    uint64_t end_ns = uv_hrtime() + ACCEPT_SLICE_NS;
 
     (void)status, (void)events;
-    for (int i = 0; i < ACCEPTS_MAX; i++) {
+    do {
         int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
         if (fd >= 0) {
@@ -255,7 +257,7 @@ static void on_connect(uv_poll_t *handle, int status, int events)
         (void)uv_poll_stop(&listener->poll);
         (void)uv_timer_start(&listener->retry, on_retry, RETRY_MS, 0);
         return;
-    }
+    } while (uv_hrtime() < end_ns);
 }
 
 int server_listen(struct server *server, int fd)
