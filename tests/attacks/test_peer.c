@@ -284,7 +284,7 @@ static void expect_judgement(int socket, uid_t connected)
         ck_assert_uint_eq(broker_log_count(&broker, "started: uid=64902"), started + 1);
         attack_met("served as the uid that connected");
     } else {
-        wire_expect_goodbye(wire, STATUS_REFUSED, "does not serve uid 64903");
+        wire_expect_goodbye(wire, STATUS_REFUSED, "uid 64903 is in no class");
     }
     wire = wire_free(wire);
 }

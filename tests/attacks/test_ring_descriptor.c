@@ -357,9 +357,9 @@ START_TEST(clients_killed_with_their_rings_in_use_leave_nothing_behind)
     fds = broker_fds(&broker);
     rss = broker_memory_bytes(&broker, "VmRSS");
     kill_some(KILLS);
-    for (int i = 0; i < 500 && broker_fds(&broker) != fds; i++)
+    for (int i = 0; i < 500 && broker_fds(&broker) > fds; i++)
         (void)usleep(10000);
-    ck_assert_int_eq(broker_fds(&broker), fds);
+    ck_assert_int_le(broker_fds(&broker), fds); /* fewer, where one from before was still there */
     (void)printf("the daemon's memory: %ld KiB before, %ld KiB after %d clients were killed\n", rss >> 10,
                  broker_memory_bytes(&broker, "VmRSS") >> 10, KILLS);
     if (!HAS_SANITIZER)

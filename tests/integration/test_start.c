@@ -312,7 +312,7 @@ START_TEST(a_manager_s_socket_is_served_and_the_manager_told)
     ck_assert_int_eq(listen(passed, 10), 0);
     pid = start(pass_sockets_and_watch, ARGUMENTS("--config", "/dev/null/none"));
     ck_assert_int_eq(await(pid), 78);
-    pid = start(pass_sockets_and_watch, (const char *const[]){NULL});
+    pid = start(pass_sockets_and_watch, ARGUMENTS("--user"));
     assert_notified(notify, "READY=1", false);
     assert_notified(notify, "WATCHDOG=1", false);
     await_service(pid, path);
@@ -332,7 +332,7 @@ START_TEST(a_wrong_wish_for_a_watchdog_does_not_keep_it_from_serving)
     passed = bound(path, SOCK_SEQPACKET);
     passed_count = 2;
     ck_assert_int_eq(listen(passed, 10), 0);
-    pid = start(pass_sockets_and_watch_wrongly, (const char *const[]){NULL});
+    pid = start(pass_sockets_and_watch_wrongly, ARGUMENTS("--user"));
     await_service(pid, path);
     ck_assert_int_eq(stop(pid), 0);
     ck_assert_msg(strstr(said, "$WATCHDOG_USEC") != NULL && strstr(said, "$NOTIFY_SOCKET") != NULL &&
