@@ -17,6 +17,7 @@
 
 #include "tests/attacks/attacker.h"
 #include "tests/attacks/victim.h"
+#include "tests/harness/attack.h"
 #include "tests/harness/code.h"
 #include "tests/harness/suite.h"
 #include "tests/harness/wire.h"
@@ -471,6 +472,7 @@ static void fill(int ready)
             wire_receive(wires[count]);
             if (wires[count]->record.fds_count == 0) {
                 ck_assert_int_eq(wires[count]->reply.error.status, STATUS_QUOTA_SESSIONS);
+                attack_met_status(STATUS_QUOTA_SESSIONS);
                 break;
             }
             ck_assert_int_lt(i, ENDS);
@@ -490,6 +492,7 @@ START_TEST(hundreds_in_flight_meet_the_quota_and_die_with_their_holder)
 {
     long fds = broker_fds(&broker);
 
+    tries("endless-executors");
     for (int round = 0; round < 10; round++) {
         int ready[2];
         char byte;

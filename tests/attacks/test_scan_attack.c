@@ -14,6 +14,7 @@
 #include "daemon/scan.h"
 #include "tests/attacks/attacker.h"
 #include "tests/attacks/ring_client.h"
+#include "tests/harness/attack.h"
 #include "tests/harness/suite.h"
 
 #define ALL (SCAN_SYSCALL | SCAN_PKU | SCAN_SEGMENT | SCAN_FAR)
@@ -118,6 +119,7 @@ static void expect_forbidden(struct result result, uint64_t at)
     ck_assert_msg(result.status == STATUS_FORBIDDEN, "said %d: %s", (int)result.status, result.text);
     ck_assert_msg(strncmp(result.text, NAME ":", sizeof NAME) == 0, "said: %s", result.text);
     ck_assert_uint_eq(result.found, at);
+    attack_met_status((int)result.status);
 }
 
 /* Nothing that is forbidden stands anywhere in [from, from + bytes) of the arena, nor within reach of it. */
@@ -173,6 +175,8 @@ START_TEST(split_over_two_writes_the_second_is_refused_whichever_comes_first)
 {
     uint64_t span = alloc(256);
 
+    attack_is_a_workers();
+    tries("scan-split");
     for (uint64_t at = 0; at + COUNT <= 256; at += SCAN_STEP_BYTES) {
         for (size_t cut = 1; cut < COUNT; cut++) {
             clear(span, 256);
@@ -211,6 +215,8 @@ START_TEST(over_the_border_of_two_spans_it_is_refused_from_either_side)
     uint64_t left = alloc(GRANULE);
     uint64_t right = alloc(GRANULE);
 
+    attack_is_a_workers();
+    tries("scan-split");
     ck_assert_uint_eq(right, left + GRANULE);
     for (size_t cut = 1; cut < COUNT; cut++) {
         uint64_t at = GRANULE - cut;

@@ -21,6 +21,7 @@
 
 #include "tests/faults/faults.h"
 #include "tests/faults/script.h"
+#include "tests/harness/attack.h"
 #include "tests/harness/broker.h"
 #include "tests/harness/code.h"
 #include "tests/harness/expect.h"
@@ -252,6 +253,8 @@ START_TEST(each_call_that_fails_under_a_session_is_told_and_leaves_nothing_behin
             (void)printf(" %s %u", fault_name((enum fault)fault), counts[fault]);
     }
     (void)printf("; %u sessions with faults\n", sum);
+    tries("faults");
+    attack_met("a clear error, the others served on");
     (void)jitc_close(bystander.client);
     broker_stop(&broker);
 }

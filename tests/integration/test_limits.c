@@ -353,7 +353,8 @@ START_TEST(the_daemon_serves_no_more_sessions_than_it_has_descriptors_for)
     for (int i = 0; i < SESSIONS; i++)
         connect_at_last(&clients[i], &options);
     for (int i = 0; i < 100; i++)
-        assert_status(JITC_E_QUOTA_SESSIONS, "share of the daemon's 36 descriptors", jitc_connect(&one_more, &options));
+        assert_status(JITC_E_QUOTA_SESSIONS, "share of the daemon's 36 descriptors",
+                      jitc_connect(&one_more, &options));
     for (int i = 0; i < SESSIONS; i++) {
         assert_status(JITC_OK, "", jitc_alloc(clients[i], &span, 64));
         (void)jitc_close(clients[i]);

@@ -18,6 +18,7 @@
 
 #include "client/jitclient.h"
 #include "proto/limits.h"
+#include "tests/harness/attack.h"
 #include "tests/harness/broker.h"
 #include "tests/harness/code.h"
 #include "tests/harness/expect.h"
@@ -268,6 +269,7 @@ static void assert_the_old_one_stays(const char *reason)
     while (broker_log_count(&broker, "the policy in force stays") == 0)
         (void)usleep(1000);
     assert_arena_of(WORKER_UID, 5, 64 << 10);
+    attack_met(reason);
 }
 
 START_TEST(a_file_with_a_mistake_changes_nothing_and_is_told)
@@ -275,6 +277,7 @@ START_TEST(a_file_with_a_mistake_changes_nothing_and_is_told)
     char text[256];
     FILE *file;
 
+    tries("policy-file");
     put_policy("[class all]\nuid=any\narena=64K\n");
     write_file(broker.config, "[class all]\nuid=any\narena=128K\nrate=x\n");
     assert_the_old_one_stays(":4: rate=x: not a whole number");

@@ -38,8 +38,8 @@ static void begin(void)
 
 static void end(void)
 {
-    static const char *const names[] = {"jitbrokerd", "socket", "output",
-                                        "conf",       "notify", "jitbroker/socket"};
+    static const char *const names[] = {"jitbrokerd", "socket", "output",          "conf",
+                                        "for-all",    "notify", "jitbroker/socket"};
     char name[128];
 
     for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
@@ -178,15 +178,28 @@ END_TEST
 
 /* ---- Sockets of its own ------------------------------------------------------------------- */
 
+/* A configuration that serves everyone. */
+static const char *for_all(void)
+{
+    static char conf[128];
+    FILE *file;
+
+    (void)snprintf(conf, sizeof conf, "%s/for-all", folder);
+    file = fopen(conf, "we");
+    ck_assert_int_gt(fprintf(file, "[class default]\n"), 0);
+    (void)fclose(file);
+    return conf;
+}
+
 START_TEST(a_socket_that_nobody_listens_on_is_replaced_and_one_that_is_in_use_is_not)
 {
     pid_t pid;
 
     (void)close(bound(path, SOCK_SEQPACKET));
-    pid = start(NULL, ARGUMENTS("--socket", path));
+    pid = start(NULL, ARGUMENTS("--socket", path, "--config", for_all()));
     await_service(pid, path);
     (void)unlink(output);
-    assert_ends(1, "Address already in use", NULL, ARGUMENTS("--socket", path));
+    assert_ends(1, "Address already in use", NULL, ARGUMENTS("--socket", path, "--config", for_all()));
     await_service(pid, path);
     ck_assert_int_eq(stop(pid), 0);
     ck_assert_int_eq(access(path, F_OK), -1);
