@@ -29,7 +29,7 @@
 #define AUDIT_BURST 4096u
 /* Records that wait to be written out, beside those that are being: one user alone does not fill it at once.
  */
-#define AUDIT_HALF (2 * AUDIT_BURST)
+#define AUDIT_HALF ((size_t)2 * AUDIT_BURST)
 /* For how long the first of them waits for more. */
 #define AUDIT_DELAY_MS 50
 

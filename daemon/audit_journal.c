@@ -11,7 +11,7 @@
 int audit_journal_init(struct audit_journal *journal, const char *path)
 {
     const struct timeval patience = {AUDIT_JOURNAL_PATIENCE_MS / 1000,
-                                     AUDIT_JOURNAL_PATIENCE_MS % 1000 * 1000};
+                                     (suseconds_t)(AUDIT_JOURNAL_PATIENCE_MS % 1000) * 1000};
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     int error;
 

@@ -131,7 +131,8 @@ static bool read_rate(struct reader *reader, const struct key *key, const char *
     uint64_t number = 0;
     uint64_t bytes = 0;
 
-    memcpy(operations, value, blank == NULL ? strlen(value) : (size_t)(blank - value));
+    (void)snprintf(operations, sizeof operations, "%.*s",
+                   (int)(blank == NULL ? strlen(value) : (size_t)(blank - value)), value);
     if (!read_number(reader, key, operations, false, &number) ||
         (blank != NULL && !read_number(reader, &bytes_key, blank + 1, true, &bytes)))
         return false;
@@ -480,13 +481,12 @@ static bool read_stream(struct reader *reader)
 /* Remembers the file, for who asks where something comes from. */
 static bool name_file(struct policy *policy, const char *path)
 {
-    char **files = realloc(policy->files, (policy->files_count + 1) * sizeof *files);
+    char *copy = strdup(path);
 
-    if (files == NULL)
+    if (copy == NULL)
         return false;
-    policy->files = files;
-    files[policy->files_count] = strdup(path);
-    return files[policy->files_count] != NULL && ++policy->files_count > 0;
+    policy->files[policy->files_count++] = copy;
+    return true;
 }
 
 static bool tell(const struct reader *reader, const char *path, char *text, size_t text_bytes)
@@ -547,8 +547,8 @@ static bool read_drop_ins(struct policy *policy, const char *path, char *text, s
         (void)snprintf(text, text_bytes, "%s: %s", folder, strerror(errno));
         return false;
     }
-    if (count > (int)CONFIG_FILES_MAX) {
-        (void)snprintf(text, text_bytes, "%s: more than %u files", folder, CONFIG_FILES_MAX);
+    if (count > (int)DROP_INS_MAX) {
+        (void)snprintf(text, text_bytes, "%s: more than %u files", folder, DROP_INS_MAX);
         good = false;
     }
     for (int i = 0; i < count; i++) {

@@ -12,8 +12,6 @@
 
 #include "daemon/policy.h"
 
-#define CONFIG_FILES_MAX 256u
-
 /*
  * The policy that the files give, the caller's; of the first one it is no mistake to be missing if it is
  * `optional`. On a mistake NULL, with "FILE:LINE: what is wrong" in `mistake`.

@@ -435,7 +435,7 @@ static enum status begin_session(struct connection *connection, struct hello *he
 
 static void handle_hello(struct connection *connection, struct request_record *record)
 {
-    struct welcome welcome;
+    struct welcome welcome = {0};
     struct result error;
     int sent;
 

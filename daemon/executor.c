@@ -73,7 +73,7 @@ static enum status make_end(const struct connection *owner, int *fd, struct resu
 enum status executor_open(struct connection *owner, const struct buffer *reply, struct result *refusal)
 {
     int sent;
-    int fd;
+    int fd = -1;
 
     if (owner->is_executor)
         return executor_refuse(refusal, "open_executor");

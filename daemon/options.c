@@ -72,7 +72,7 @@ static bool parse_id(const char *name, const char *text, uint32_t *id)
 static bool take_text(const char *name, const char *text, char *to, size_t bytes)
 {
     if (strlen(text) < bytes) {
-        strcpy(to, text);
+        memcpy(to, text, strlen(text) + 1);
         return true;
     }
     (void)fprintf(stderr, "jitbrokerd: --%s: longer than %zu characters\n", name, bytes - 1);

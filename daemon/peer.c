@@ -42,7 +42,7 @@ static void find_unit(struct peer *peer)
     if (peer->pidfd < 0 || sd_pid_get_unit(peer->pid, &unit) < 0)
         return;
     if (poll(&ended, 1, 0) == 0 && strlen(unit) < sizeof peer->unit)
-        strcpy(peer->unit, unit);
+        memcpy(peer->unit, unit, strlen(unit) + 1);
     free(unit);
 }
 

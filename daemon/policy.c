@@ -41,7 +41,6 @@ struct policy *policy_unref(struct policy *policy)
         free(policy->settings[i].value);
     for (unsigned i = 0; i < policy->files_count; i++)
         free(policy->files[i]);
-    free(policy->files);
     free(policy);
     return NULL;
 }

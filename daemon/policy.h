@@ -24,6 +24,7 @@
 #define CLASS_KEYS_MAX 24u
 #define DAEMON_KEYS_MAX 8u
 #define CLASSES_MAX 64u
+#define DROP_INS_MAX 256u
 /* Without its terminator: more does not fit a line of the file. */
 #define VALUE_MAX_BYTES 198u
 
@@ -79,7 +80,7 @@ struct class
 
 struct policy {
     unsigned refs;
-    char **files; /* that it was read from */
+    char *files[1 + DROP_INS_MAX]; /* that it was read from */
     unsigned files_count;
     struct setting settings[DAEMON_KEYS_MAX];
 

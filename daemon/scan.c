@@ -157,7 +157,7 @@ static __m128i equal(__m128i bytes, unsigned value)
     return _mm_cmpeq_epi8(bytes, _mm_set1_epi8((char)value));
 }
 
-#define LANES 16u
+#define LANES ((size_t)16)
 /* Offsets that are looked at in one go. Each needs the byte that follows as well. */
 #define STRIDE (4 * LANES)
 

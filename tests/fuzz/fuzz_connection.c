@@ -33,7 +33,8 @@
 #define CLIENTS 3u
 #define OTHER_UID 1001u
 #define INSTRUCTIONS_MAX 200
-#define TURNS_MAX 100000
+/* A request may have 256 operations, each of them as many steps as an arena has blocks. */
+#define TURNS_MAX 1000000
 /* Per input, so that none takes seconds; it is a little more than what the rate lets pass at once. */
 #define OPERATIONS_TOTAL_MAX 6000u
 #define RECORDS_TOTAL_MAX 1000u
@@ -131,7 +132,9 @@ static enum outlook outlook(void)
 
         if (listens && can(at->fd, at->pending != NULL ? POLLOUT : POLLIN))
             return NOW;
-        if (at->unfinished != NULL || (!listens && at->session != NULL)) /* its timer goes on with it */
+        if (at->unfinished != NULL) /* a step each turn */
+            return NOW;
+        if (!listens && at->session != NULL) /* its timer goes on with it */
             found = LATER;
     }
     return found;
