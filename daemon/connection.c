@@ -236,7 +236,8 @@ static void put_due(uint64_t *due_ns, uint64_t now, uint64_t amount, uint64_t ra
     *due_ns += amount * NS_PER_S / rate;
 }
 
-/* Charges the client's rate for what it had done. */
+/* Charges the client's rate for what it had done; no operations: a step of one, of which only the bytes
+ * count. */
 static void pace(struct connection *connection, size_t operations)
 {
     const struct class *class = connection->class;
@@ -244,14 +245,13 @@ static void pace(struct connection *connection, size_t operations)
     uint64_t bytes;
     uint64_t now;
 
-    connection->operations += operations;
     if (class->rate == 0 && class->rate_bytes == 0)
         return;
     now = uv_hrtime();
     moved_bytes = connection->session->arena.moved_bytes;
     bytes = connection->is_executor ? 0 : moved_bytes - connection->paced_bytes; /* its owner moved them */
     connection->paced_bytes = moved_bytes;
-    put_due(&connection->due_ns, now, operations == 0 ? 1 : operations, class->rate);
+    put_due(&connection->due_ns, now, operations, class->rate);
     put_due(&connection->due_bytes_ns, now, bytes < PACED_MAX_BYTES ? bytes : PACED_MAX_BYTES,
             class->rate_bytes);
 }
@@ -261,8 +261,16 @@ static bool is_paced(const struct connection *connection)
     return connection->due_ns != 0 || connection->due_bytes_ns != 0;
 }
 
+/* A request without any is as much work as one. */
+static void pace_request(struct connection *connection, size_t operations)
+{
+    connection->operations += operations;
+    pace(connection, operations == 0 ? 1 : operations);
+}
+
 void connection_pace(struct connection *connection, size_t operations)
 {
+    connection->operations += operations;
     pace(connection, operations);
     if (is_paced(connection))
         resume(connection);
@@ -610,7 +618,7 @@ static void on_next_turn(uv_idle_t *idle)
     (void)uv_idle_stop(&connection->next_turn);
     wait_for(connection, UV_READABLE);
     plane_resume(&connection->plane);
-    pace(connection, record.operations_count);
+    pace_request(connection, record.operations_count);
     send_reply(connection, &unfinished->out);
     free(unfinished);
 }
@@ -623,7 +631,7 @@ static void refuse_request(struct connection *connection, uint64_t id, const str
     assert(fits);
     (void)fits;
     note_refusal(connection, "a request", error);
-    pace(connection, 0);
+    pace_request(connection, 0);
     send_reply(connection, &out);
 }
 
@@ -646,7 +654,7 @@ static void handle_request(struct connection *connection, const struct request_r
         else
             connection_pace(connection, 1);
     } else if (run_operations(connection, record, &next, &out)) {
-        pace(connection, record->operations_count);
+        pace_request(connection, record->operations_count);
         send_reply(connection, &out);
     } else {
         put_off(connection, record, record_bytes, next, &out);
