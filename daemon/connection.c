@@ -173,6 +173,8 @@ void connection_end(struct connection *connection, enum status status, const cha
     leave_session(connection, status);
     free(connection->pending);
     connection->pending = NULL;
+    if (connection->unfinished != NULL)
+        connection->account->put_off--;
     free(connection->unfinished);
     connection->unfinished = NULL;
     (void)charge_set(&connection->queued, 0, 0);
@@ -539,6 +541,21 @@ static bool may_run(struct connection *connection)
     return account_may_run(connection->account, connection->server->turn, uv_hrtime(), &connection->round);
 }
 
+/* The most that a request may hold while it is put off. */
+#define PUT_OFF_MAX_BYTES (sizeof(struct unfinished) + RECORD_MAX_BYTES + OPERATIONS_MAX * RESULT_MAX_BYTES)
+
+/*
+ * Whether its next request could be put off. Where those of its user that are hold all the room it is not
+ * read before some of them are done; what holds unread answers only may never end, and is not waited for.
+ */
+static bool has_room(struct connection *connection)
+{
+    bool has = charge_set(&connection->queued, PUT_OFF_MAX_BYTES, UINT64_MAX);
+
+    (void)charge_set(&connection->queued, 0, 0);
+    return has || connection->account->put_off == 0;
+}
+
 static void on_next_turn(uv_idle_t *idle);
 
 /* Puts the rest of the request in server->in off until the others had their turn. */
@@ -562,6 +579,7 @@ static void put_off(struct connection *connection, const struct request_record *
     memcpy(unfinished->bytes, connection->server->in, record_bytes);
     memcpy(unfinished->out.bytes, out->bytes, out->used);
     connection->unfinished = unfinished;
+    connection->account->put_off++;
     plane_pause(&connection->plane);
     (void)uv_poll_stop(&connection->poll);
     (void)uv_idle_start(&connection->next_turn, on_next_turn);
@@ -614,6 +632,7 @@ static void on_next_turn(uv_idle_t *idle)
     if (!run_operations(connection, &record, &unfinished->next, &unfinished->out))
         return;
     connection->unfinished = NULL;
+    connection->account->put_off--;
     (void)charge_set(&connection->queued, 0, 0);
     (void)uv_idle_stop(&connection->next_turn);
     wait_for(connection, UV_READABLE);
@@ -709,7 +728,7 @@ static void on_poll(uv_poll_t *handle, int status, int events)
         connection_end(connection, STATUS_OK, "the client is gone");
     else if (connection->pending != NULL)
         send_pending(connection);
-    else if (may_run(connection))
+    else if (has_room(connection) && may_run(connection))
         read_record(connection);
 }
 
