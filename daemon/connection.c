@@ -173,6 +173,8 @@ void connection_end(struct connection *connection, enum status status, const cha
     leave_session(connection, status);
     free(connection->pending);
     connection->pending = NULL;
+    if (connection->unfinished != NULL)
+        connection->account->put_off--;
     free(connection->unfinished);
     connection->unfinished = NULL;
     (void)charge_set(&connection->queued, 0, 0);
@@ -236,7 +238,8 @@ static void put_due(uint64_t *due_ns, uint64_t now, uint64_t amount, uint64_t ra
     *due_ns += amount * NS_PER_S / rate;
 }
 
-/* Charges the client's rate for what it had done. */
+/* Charges the client's rate for what it had done; no operations: a step of one, of which only the bytes
+ * count. */
 static void pace(struct connection *connection, size_t operations)
 {
     const struct class *class = connection->class;
@@ -244,14 +247,13 @@ static void pace(struct connection *connection, size_t operations)
     uint64_t bytes;
     uint64_t now;
 
-    connection->operations += operations;
     if (class->rate == 0 && class->rate_bytes == 0)
         return;
     now = uv_hrtime();
     moved_bytes = connection->session->arena.moved_bytes;
     bytes = connection->is_executor ? 0 : moved_bytes - connection->paced_bytes; /* its owner moved them */
     connection->paced_bytes = moved_bytes;
-    put_due(&connection->due_ns, now, operations == 0 ? 1 : operations, class->rate);
+    put_due(&connection->due_ns, now, operations, class->rate);
     put_due(&connection->due_bytes_ns, now, bytes < PACED_MAX_BYTES ? bytes : PACED_MAX_BYTES,
             class->rate_bytes);
 }
@@ -261,8 +263,16 @@ static bool is_paced(const struct connection *connection)
     return connection->due_ns != 0 || connection->due_bytes_ns != 0;
 }
 
+/* A request without any is as much work as one. */
+static void pace_request(struct connection *connection, size_t operations)
+{
+    connection->operations += operations;
+    pace(connection, operations == 0 ? 1 : operations);
+}
+
 void connection_pace(struct connection *connection, size_t operations)
 {
+    connection->operations += operations;
     pace(connection, operations);
     if (is_paced(connection))
         resume(connection);
@@ -531,6 +541,21 @@ static bool may_run(struct connection *connection)
     return account_may_run(connection->account, connection->server->turn, uv_hrtime(), &connection->round);
 }
 
+/* The most that a request may hold while it is put off. */
+#define PUT_OFF_MAX_BYTES (sizeof(struct unfinished) + RECORD_MAX_BYTES + OPERATIONS_MAX * RESULT_MAX_BYTES)
+
+/*
+ * Whether its next request could be put off. Where those of its user that are hold all the room it is not
+ * read before some of them are done; what holds unread answers only may never end, and is not waited for.
+ */
+static bool has_room(struct connection *connection)
+{
+    bool has = charge_set(&connection->queued, PUT_OFF_MAX_BYTES, UINT64_MAX);
+
+    (void)charge_set(&connection->queued, 0, 0);
+    return has || connection->account->put_off == 0;
+}
+
 static void on_next_turn(uv_idle_t *idle);
 
 /* Puts the rest of the request in server->in off until the others had their turn. */
@@ -554,6 +579,7 @@ static void put_off(struct connection *connection, const struct request_record *
     memcpy(unfinished->bytes, connection->server->in, record_bytes);
     memcpy(unfinished->out.bytes, out->bytes, out->used);
     connection->unfinished = unfinished;
+    connection->account->put_off++;
     plane_pause(&connection->plane);
     (void)uv_poll_stop(&connection->poll);
     (void)uv_idle_start(&connection->next_turn, on_next_turn);
@@ -606,11 +632,12 @@ static void on_next_turn(uv_idle_t *idle)
     if (!run_operations(connection, &record, &unfinished->next, &unfinished->out))
         return;
     connection->unfinished = NULL;
+    connection->account->put_off--;
     (void)charge_set(&connection->queued, 0, 0);
     (void)uv_idle_stop(&connection->next_turn);
     wait_for(connection, UV_READABLE);
     plane_resume(&connection->plane);
-    pace(connection, record.operations_count);
+    pace_request(connection, record.operations_count);
     send_reply(connection, &unfinished->out);
     free(unfinished);
 }
@@ -623,7 +650,7 @@ static void refuse_request(struct connection *connection, uint64_t id, const str
     assert(fits);
     (void)fits;
     note_refusal(connection, "a request", error);
-    pace(connection, 0);
+    pace_request(connection, 0);
     send_reply(connection, &out);
 }
 
@@ -646,7 +673,7 @@ static void handle_request(struct connection *connection, const struct request_r
         else
             connection_pace(connection, 1);
     } else if (run_operations(connection, record, &next, &out)) {
-        pace(connection, record->operations_count);
+        pace_request(connection, record->operations_count);
         send_reply(connection, &out);
     } else {
         put_off(connection, record, record_bytes, next, &out);
@@ -701,7 +728,7 @@ static void on_poll(uv_poll_t *handle, int status, int events)
         connection_end(connection, STATUS_OK, "the client is gone");
     else if (connection->pending != NULL)
         send_pending(connection);
-    else if (may_run(connection))
+    else if (has_room(connection) && may_run(connection))
         read_record(connection);
 }
 

@@ -210,11 +210,17 @@ static int open_sockets(const struct options *options, struct server *server, st
 
 /*
  * A private broker is part of the program that started it: it has one client with its executors, and no
- * manager of its own.
+ * manager of its own. Which class that client is of is not known yet, nor whether there is one.
  */
 static void become_private(struct policy *policy)
 {
-    policy->sessions_max = 2 * (1 + policy->classes[0]->executor_max); /* of which one user has half */
+    uint32_t executors = 0;
+
+    for (size_t i = 0; i < policy->classes_count; i++) {
+        if (policy->classes[i]->executor_max > executors)
+            executors = policy->classes[i]->executor_max;
+    }
+    policy->sessions_max = 2 * (1 + executors); /* of which one user has half */
     (void)unsetenv("NOTIFY_SOCKET");
     (void)unsetenv("WATCHDOG_USEC");
 }

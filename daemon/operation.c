@@ -84,8 +84,10 @@ static enum status run_alloc(struct session *session, const struct request *requ
                              "no free run of %" PRIu64 " bytes in an arena of %" PRIu64 " with %" PRIu64
                              " used",
                              request->size, session->shape.arena_bytes, heap_used_bytes(&session->heap));
-    if (session_grow(session, placement.grown_bytes, result) != STATUS_OK)
+    if (session_grow(session, placement.grown_bytes, result) != STATUS_OK) {
+        trim(session); /* of what has grown ahead nobody has any use now */
         return result->status;
+    }
     span = heap_take(&session->heap, &placement);
     tell_span(result, &span);
     return STATUS_OK;
@@ -205,7 +207,7 @@ static bool finish_reset(struct session *session, uint64_t step_bytes)
     return from == 0;
 }
 
-/* Only begins: finish_reset() comes before anything else. */
+/* Only begins: finish_reset() comes before anything else is changed. */
 static enum status run_reset(struct session *session, const struct request *request, struct result *result)
 {
     (void)result;
@@ -356,7 +358,8 @@ bool operation_run(struct session *session, const struct request *request, uint6
     result_init(result);
     if (request_validate(request, &session->shape, result) != STATUS_OK)
         return true;
-    if (session->unfilled_bytes > 0) {
+    /* Who only reads finds no span in there; and were it to end the reset, that would begin anew. */
+    if (session->unfilled_bytes > 0 && !operation_only_reads(request->operation)) {
         if (!finish_reset(session, step_bytes))
             return false;
         if (request->operation == OPERATION_RESET && (request->kind == RESET_HARD) == session->gives_back)
@@ -365,7 +368,8 @@ bool operation_run(struct session *session, const struct request *request, uint6
     is_done = run_ahead(session, request, step_bytes);
     if (is_done) {
         (void)run[request->operation](session, request, result);
-        is_done = session->unfilled_bytes == 0 || finish_reset(session, step_bytes);
+        is_done = request->operation != OPERATION_RESET || session->unfilled_bytes == 0 ||
+                  finish_reset(session, step_bytes);
     }
     (void)charge_set(&session->spans, session->heap.spans, UINT64_MAX);
     (void)arena_collapse(&session->arena); /* on the time of whose arena it is */

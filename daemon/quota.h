@@ -42,6 +42,7 @@ struct account {
     uint64_t turn_end_ns;
     uint64_t round;
     bool passed_over;
+    unsigned put_off; /* requests of its connections whose slice was over */
     /* Its planes that are awake, the next to be looked at first; the poller's. */
     struct plane *awake;
     struct account *next_awake;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Every limit of the configuration: met exactly, told clearly, free again afterwards. */
 #include <check.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -363,6 +364,47 @@ START_TEST(the_daemon_serves_no_more_sessions_than_it_has_descriptors_for)
 }
 END_TEST
 
+/* A request of the largest kind by each of many sessions, and all of them there at once. */
+START_TEST(many_long_requests_of_one_user_wait_for_each_other_and_are_all_answered)
+{
+    enum { SESSIONS = 300 };
+    static const uint8_t data[58000];
+    const struct request alloc = {.operation = OPERATION_ALLOC, .size = sizeof data};
+    const struct request small = {.operation = OPERATION_ALLOC, .size = 100};
+    const struct request write = {
+        .operation = OPERATION_WRITE, .span = 64, .data = data, .data_bytes = sizeof data};
+    struct wire *wire = wire_new(broker_socket(&broker));
+    int sockets[SESSIONS] = {wire->socket};
+    struct buffer out;
+
+    for (int i = 0; i < SESSIONS; i++) {
+        if (i > 0)
+            wire->socket = sockets[i] = broker_socket(&broker);
+        wire_hello(wire);
+        ck_assert_int_eq(wire_run(wire, &alloc).status, STATUS_OK);
+    }
+    out = wire_begin(wire);
+    ck_assert(codec_put_operation(&out, &write) && codec_put_operation(&out, &write));
+    for (unsigned i = 2; i < OPERATIONS_MAX; i++)
+        ck_assert(codec_put_operation(&out, &small));
+    ck_assert_int_eq(kill(broker.pid, SIGSTOP), 0);
+    for (int i = 0; i < SESSIONS; i++) {
+        wire->socket = sockets[i];
+        wire_send(wire, &out);
+    }
+    ck_assert_int_eq(kill(broker.pid, SIGCONT), 0);
+    for (int i = 0; i < SESSIONS; i++) {
+        wire->socket = sockets[i];
+        wire_receive(wire);
+        ck_assert_msg(!wire->reply.has_error, "session %d: %s", i, wire->reply.error.text);
+        ck_assert_uint_eq(wire->reply.results_count, OPERATIONS_MAX);
+    }
+    for (int i = 0; i < SESSIONS - 1; i++)
+        (void)close(sockets[i]);
+    wire = wire_free(wire);
+}
+END_TEST
+
 static void add_case(Suite *suite, const char *name, void (*start)(void), const TTest *const *tests)
 {
     TCase *tcase = tcase_create(name);
@@ -386,7 +428,9 @@ int main(void)
                                   NULL};
     const TTest *const slow[] = {a_flood_is_held_to_its_rate_and_loses_nothing, NULL};
     const TTest *const refusing[] = {write_none_grants_nothing, NULL};
-    const TTest *const crowded[] = {many_sessions_of_one_user_get_no_more_time_than_one, NULL};
+    const TTest *const crowded[] = {many_sessions_of_one_user_get_no_more_time_than_one,
+                                    many_long_requests_of_one_user_wait_for_each_other_and_are_all_answered,
+                                    NULL};
     const TTest *const few[] = {the_daemon_serves_no_more_sessions_than_it_has_descriptors_for, NULL};
     Suite *suite = suite_create("limits");
 

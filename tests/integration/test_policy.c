@@ -382,6 +382,26 @@ START_TEST(bytes_are_held_to_their_rate_and_none_is_lost)
 }
 END_TEST
 
+/* What takes hundreds of steps, on the ring, is one operation all the same. */
+START_TEST(an_operation_is_one_of_the_rate_however_many_steps_it_takes)
+{
+    jitc_client *client;
+    jitc_span span;
+    double began;
+
+    put_policy("[class all]\nuid=any\nrate=10\n");
+    become(WORKER_UID);
+    client = broker_connect(&broker, NULL);
+    began = seconds();
+    assert_status(JITC_OK, "", jitc_alloc(client, &span, 32 << 20));
+    assert_status(JITC_OK, "", jitc_release(client, span.rx));
+    assert_status(JITC_OK, "", jitc_flush(client));
+    /* The two of them take a few tenths of a second; their 1,024 steps would take 100. */
+    ck_assert_double_lt(seconds() - began, 50);
+    (void)jitc_close(client);
+}
+END_TEST
+
 START_TEST(code_is_written_once_where_the_class_says_so)
 {
     const uint8_t byte = 0x90;
@@ -506,6 +526,7 @@ int main(void)
     tcase_add_test(tcase, a_file_with_a_mistake_changes_nothing_and_is_told);
     tcase_add_test(tcase, who_is_connected_keeps_what_it_was_granted);
     tcase_add_test(tcase, bytes_are_held_to_their_rate_and_none_is_lost);
+    tcase_add_test(tcase, an_operation_is_one_of_the_rate_however_many_steps_it_takes);
     tcase_add_test(tcase, code_is_written_once_where_the_class_says_so);
     tcase_add_test(tcase, explain_says_what_a_peer_gets_and_by_which_line);
     suite_add_tcase(suite, tcase);

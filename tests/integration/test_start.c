@@ -176,6 +176,29 @@ START_TEST(a_descriptor_that_is_no_connection_is_not_served)
 }
 END_TEST
 
+static int private_ends[2];
+
+static void pass_private_end(void)
+{
+    (void)dup2(private_ends[1], 9);
+}
+
+START_TEST(a_private_broker_with_a_policy_of_no_class_says_so_and_ends)
+{
+    char conf[128];
+    char told[256] = "";
+
+    (void)snprintf(conf, sizeof conf, "--config=%s/conf", folder);
+    (void)close(open(conf + strlen("--config="), O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, private_ends), 0);
+    assert_ends(1, "", pass_private_end, ARGUMENTS("--fd=9", conf));
+    ck_assert_int_gt(recv(private_ends[0], told, sizeof told, 0), 0);
+    ck_assert_ptr_nonnull(memmem(told, sizeof told, "is in no class of the policy", 28));
+    (void)close(private_ends[0]);
+    (void)close(private_ends[1]);
+}
+END_TEST
+
 /* ---- Sockets of its own ------------------------------------------------------------------- */
 
 /* A configuration that serves everyone. */
@@ -383,6 +406,7 @@ int main(void)
     tcase_add_test(tests, help_and_version_are_no_errors);
     tcase_add_test(tests, a_configuration_is_checked_and_a_wrong_one_keeps_it_from_starting);
     tcase_add_test(tests, a_descriptor_that_is_no_connection_is_not_served);
+    tcase_add_test(tests, a_private_broker_with_a_policy_of_no_class_says_so_and_ends);
     tcase_add_test(tests, a_socket_that_nobody_listens_on_is_replaced_and_one_that_is_in_use_is_not);
     tcase_add_test(tests, what_is_no_socket_is_not_replaced);
     tcase_add_test(tests, a_path_that_is_no_address_is_told);

@@ -128,6 +128,23 @@ START_TEST(what_would_exceed_the_quota_is_not_begun)
 }
 END_TEST
 
+/* Another session of the user's, or another user, was faster. */
+START_TEST(what_has_grown_for_who_is_refused_after_all_goes_back)
+{
+    struct charge others;
+
+    for (int i = 0; i < 100; i++)
+        ck_assert(!step(&alloc));
+    charge_init(&others, account, QUOTA_BYTES);
+    ck_assert(charge_set(&others, QUOTA - 100 * OPERATION_STEP_BYTES, QUOTA));
+    ck_assert(operation_run(session, &alloc, OPERATION_STEP_BYTES, &result));
+    ck_assert_int_eq(result.status, STATUS_QUOTA_BYTES);
+    ck_assert_uint_eq(session->arena.grown_bytes, SESSION_RESERVE_BYTES);
+    ck_assert_uint_eq(session->bytes.amount, SESSION_RESERVE_BYTES);
+    charge_deinit(&others);
+}
+END_TEST
+
 START_TEST(a_span_is_released_from_its_end)
 {
     struct heap_span span;
@@ -198,6 +215,28 @@ START_TEST(nothing_is_done_before_a_reset_is)
 }
 END_TEST
 
+/* As executors do, all the time. _i: enum reset_kind. */
+START_TEST(who_only_asks_meanwhile_puts_no_reset_off)
+{
+    const struct request reset = {.operation = OPERATION_RESET, .kind = (uint32_t)_i};
+    const struct request query = {.operation = OPERATION_QUERY, .span = SPAN};
+    unsigned steps = 1;
+
+    alloc_and_write();
+    while (!step(&reset)) {
+        steps++;
+        for (int i = 0; i < 1000; i++)
+            ck_assert(step(&query));
+        ck_assert_int_eq(result.status, STATUS_NO_SPAN);
+        ck_assert(step(&statistics));
+        ck_assert_uint_eq(result.usage.spans, 0);
+    }
+    ck_assert_int_eq(result.status, STATUS_OK);
+    ck_assert_uint_eq(steps, LARGE / OPERATION_STEP_BYTES + 1);
+    assert_filled(0, session->arena.grown_bytes);
+}
+END_TEST
+
 /* _i: enum reset_kind, of the first; the other plane asks for the other kind. */
 START_TEST(two_resets_at_once_are_both_done)
 {
@@ -226,10 +265,12 @@ int main(void)
     tcase_add_test(tcase, an_arena_grows_by_a_step_at_a_time);
     tcase_add_test(tcase, what_has_grown_so_far_is_there_for_others);
     tcase_add_test(tcase, what_would_exceed_the_quota_is_not_begun);
+    tcase_add_test(tcase, what_has_grown_for_who_is_refused_after_all_goes_back);
     tcase_add_test(tcase, a_span_is_released_from_its_end);
     tcase_add_test(tcase, a_span_shrinks_from_its_end_to_what_was_asked_for);
     tcase_add_test(tcase, a_sealed_span_is_released_by_steps_and_not_shrunk_at_all);
     tcase_add_loop_test(tcase, nothing_is_done_before_a_reset_is, 0, 2);
+    tcase_add_loop_test(tcase, who_only_asks_meanwhile_puts_no_reset_off, 0, 2);
     tcase_add_loop_test(tcase, two_resets_at_once_are_both_done, 0, 2);
     suite_add_tcase(suite, tcase);
     return suite_run(suite);
