@@ -85,9 +85,12 @@ static enum status run_alloc(struct session *session, const struct request *requ
                              " used",
                              request->size, session->shape.arena_bytes, heap_used_bytes(&session->heap));
     if (session_grow(session, placement.grown_bytes, result) != STATUS_OK) {
-        trim(session); /* of what has grown ahead nobody has any use now */
+        if (session->has_grown_ahead)
+            trim(session); /* nobody has any use for that now */
+        session->has_grown_ahead = false;
         return result->status;
     }
+    session->has_grown_ahead = false;
     span = heap_take(&session->heap, &placement);
     tell_span(result, &span);
     return STATUS_OK;
@@ -296,7 +299,10 @@ static bool grow_ahead(struct session *session, uint64_t bytes, uint64_t step_by
         !charge_set(&session->bytes, bytes, session->class->bytes_max)) /* all of it, or it is not begun */
         return true;
     (void)charge_set(&session->bytes, charged, session->class->bytes_max);
-    return session_grow(session, session->arena.grown_bytes + step_bytes, &unused) != STATUS_OK;
+    if (session_grow(session, session->arena.grown_bytes + step_bytes, &unused) != STATUS_OK)
+        return true;
+    session->has_grown_ahead = true;
+    return false;
 }
 
 static bool alloc_ahead(struct session *session, const struct request *request, uint64_t step_bytes)

@@ -33,7 +33,8 @@ struct session {
     uint64_t findings; /* writes and patches with an instruction that the class forbids, done or refused */
     /* Of a reset that is not done yet: what is below holds code still, so nothing is changed before. */
     uint64_t unfilled_bytes;
-    bool gives_back; /* it is a hard one */
+    bool gives_back;      /* it is a hard one */
+    bool has_grown_ahead; /* for an alloc that is not done yet */
 };
 
 /*
