@@ -170,6 +170,8 @@ static void random_patch(jitc_span *span)
     uint64_t present = 0;
     int status;
 
+    assert_status(JITC_OK, "",
+                  jitc_flush(client)); /* a fresh span is trap fill once the release before is done */
     desired &= width == 8 ? UINT64_MAX : (UINT64_C(1) << width * 8) - 1;
     memcpy(&present, at, width);
     if (rand_r(&seed) % 4 == 0) {
