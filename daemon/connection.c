@@ -781,7 +781,8 @@ static enum status admit(struct connection *connection, struct result *refusal)
     connection->policy = policy_ref(connection->server->policy);
     connection->class = policy_match(connection->policy, &connection->peer);
     if (connection->class == NULL)
-        return result_refuse(refusal, STATUS_REFUSED, "", "uid %u%s%s is in no class of the policy",
+        return result_refuse(refusal, STATUS_REFUSED, "",
+                             "uid %u%s%s is in no class of the policy, see jitbrokerd.conf(5)",
                              (unsigned)connection->peer.uid, connection->peer.unit[0] != '\0' ? " in " : "",
                              connection->peer.unit);
     if (!connection->class->write_through)
