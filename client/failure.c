@@ -10,8 +10,7 @@
 #include "client/client.h"
 
 _Static_assert((int)JITC_E_MALFORMED == (int)STATUS_MALFORMED &&
-                   (int)JITC_E_FORBIDDEN == (int)STATUS_FORBIDDEN &&
-                   (int)JITC_E_FORBIDDEN + 1 == (int)STATUS_COUNT,
+                   (int)JITC_E_FROZEN == (int)STATUS_FROZEN && (int)JITC_E_FROZEN + 1 == (int)STATUS_COUNT,
                "the daemon's statuses are passed on as they are");
 
 static _Thread_local struct failure last;
@@ -93,6 +92,7 @@ const char *jitc_strerror(int status)
         {JITC_E_HELLO_TIMEOUT, "said no Hello in time"},
         {JITC_E_STOPPING, "daemon is shutting down"},
         {JITC_E_FORBIDDEN, "forbidden instruction"},
+        {JITC_E_FROZEN, "sealed arena of a restarted daemon"},
         {JITC_E_NO_BROKER, "no broker to connect to"},
         {JITC_E_DISCONNECTED, "disconnected from the broker"},
         {JITC_E_TIMEOUT, "no answer in time"},

@@ -84,6 +84,7 @@ enum jitc_status {
     JITC_E_HELLO_TIMEOUT = 19,    /* connected, but never said Hello */
     JITC_E_STOPPING = 20,         /* the daemon is shutting down */
     JITC_E_FORBIDDEN = 21,        /* the bytes hold an instruction that the policy forbids */
+    JITC_E_FROZEN = 22,           /* the daemon was restarted, and a sealed arena can't change since */
 
     /* Found on this side of the socket. */
     JITC_E_NO_BROKER = 100,       /* no socket to connect to, or nobody behind it */

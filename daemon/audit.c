@@ -430,6 +430,7 @@ const char *audit_verdict(enum status status)
         [STATUS_HELLO_TIMEOUT] = "hello_timeout",
         [STATUS_STOPPING] = "stopping",
         [STATUS_FORBIDDEN] = "forbidden",
+        [STATUS_FROZEN] = "frozen",
     };
     _Static_assert(sizeof names / sizeof names[0] == STATUS_COUNT, "each status has a name");
 

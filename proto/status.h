@@ -29,6 +29,7 @@ enum status {
     STATUS_HELLO_TIMEOUT = 19,
     STATUS_STOPPING = 20,
     STATUS_FORBIDDEN = 21,
+    STATUS_FROZEN = 22,
     STATUS_COUNT
 };
 
