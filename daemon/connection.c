@@ -835,7 +835,6 @@ void connection_accept(struct server *server, int fd)
     }
     connection->server = server;
     connection->fd = fd;
-    connection->peer.pidfd = -1;
     error = peer_init(&connection->peer, fd, server->policy->facts);
     if (error != 0) {
         (void)result_refuse(&refusal, STATUS_REFUSED, "", "nobody knows who the peer is: %s",

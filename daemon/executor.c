@@ -55,7 +55,7 @@ static enum status make_end(const struct connection *owner, int *fd, struct resu
     executor->is_executor = true;
     executor->policy = policy_ref(owner->policy);
     executor->class = owner->class;
-    executor->peer = (struct peer){.uid = owner->peer.uid, .pid = owner->peer.pid, .pidfd = -1};
+    executor->peer = (struct peer){.uid = owner->peer.uid, .pid = owner->peer.pid};
     if (connection_charge(executor, refusal) != STATUS_OK) {
         (void)connection_discard(executor);
         return refusal->status;

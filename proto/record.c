@@ -34,8 +34,8 @@ static void collect_fds(struct msghdr *message, struct record *record)
     }
 }
 
-int record_recv(int socket, bool wait, void *buffer, size_t buffer_bytes, unsigned fds_max,
-                struct record *record)
+static int receive(int socket, int flags, void *buffer, size_t buffer_bytes, unsigned fds_max,
+                   struct record *record)
 {
     union control control;
     struct iovec data = {.iov_base = buffer, .iov_len = buffer_bytes};
@@ -51,8 +51,8 @@ int record_recv(int socket, bool wait, void *buffer, size_t buffer_bytes, unsign
     assert(fds_max <= RECORD_FDS_MAX);
     record->fds_count = 0;
     do {
-        got = recvmsg(socket, &message, (wait ? 0 : MSG_DONTWAIT) | MSG_CMSG_CLOEXEC);
-    } while (got < 0 && errno == EINTR && !wait);
+        got = recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC);
+    } while (got < 0 && errno == EINTR && (flags & MSG_DONTWAIT) != 0);
     if (got < 0)
         return -errno;
 
@@ -72,6 +72,23 @@ int record_recv(int socket, bool wait, void *buffer, size_t buffer_bytes, unsign
             (void)close(record->fds[--record->fds_count]);
     }
     return flaw;
+}
+
+int record_recv(int socket, bool wait, void *buffer, size_t buffer_bytes, unsigned fds_max,
+                struct record *record)
+{
+    return receive(socket, wait ? 0 : MSG_DONTWAIT, buffer, buffer_bytes, fds_max, record);
+}
+
+int record_peek(int socket, void *buffer, size_t buffer_bytes, struct record *record)
+{
+    return receive(socket, MSG_DONTWAIT | MSG_PEEK, buffer, buffer_bytes, 0, record);
+}
+
+void record_take(int socket)
+{
+    while (recv(socket, NULL, 0, MSG_DONTWAIT) < 0 && errno == EINTR)
+        continue;
 }
 
 bool record_is_unread(int socket)

@@ -36,6 +36,13 @@ struct record {
 int record_recv(int socket, bool wait, void *buffer, size_t buffer_bytes, unsigned fds_max,
                 struct record *record);
 
+/*
+ * The same, but leaves the record, without its descriptors, where it is: record_take() then takes it. That it brings
+ * descriptors is RECORD_E_FDS as ever.
+ */
+int record_peek(int socket, void *buffer, size_t buffer_bytes, struct record *record);
+void record_take(int socket);
+
 /* True if the peer has not read all that it was sent: it may have descriptors of ours in flight. */
 bool record_is_unread(int socket);
 

@@ -147,7 +147,7 @@ static void open_socket(struct client *client)
 
 static void make_twin(struct client *client, const struct hello *hello)
 {
-    struct peer peer = {.uid = uid_of(client), .pidfd = -1};
+    struct peer peer = {.uid = uid_of(client)};
     struct welcome welcome;
     struct result result;
 

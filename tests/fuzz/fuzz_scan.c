@@ -31,7 +31,7 @@ static uint64_t spans; /* offset of the first of SPANS that lie side by side */
 static void set_up(void)
 {
     static struct quota quota;
-    const struct peer peer = {.uid = geteuid() + 1, .pidfd = -1};
+    const struct peer peer = {.uid = geteuid() + 1};
     struct hello hello = {.version_max = PROTOCOL_VERSION, .arena_bytes = BLOCK_BYTES};
     struct welcome welcome;
     struct result result;

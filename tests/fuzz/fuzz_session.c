@@ -56,7 +56,7 @@ static void set_up(struct input *input)
         .granularity = 64u << (shape & 0x03) % 3,
         .fill_pattern = (shape & 0x20) != 0 && fill_pattern_traps(0xF4F4F4F4u) ? 0xF4F4F4F4u : 0,
     };
-    struct peer peer = {.uid = geteuid() + through, .pidfd = -1};
+    struct peer peer = {.uid = geteuid() + through};
     struct class *class;
     struct welcome welcome;
 

@@ -60,7 +60,7 @@ static void set_up(uint32_t granularity)
         .granularity = granularity,
         .fill_pattern = granularity == 128 && fill_pattern_traps(0xF4F4F4F4u) ? 0xF4F4F4F4u : 0,
     };
-    struct peer peer = {.uid = geteuid() + (setting->kind != ARENA_SEALED), .pidfd = -1};
+    struct peer peer = {.uid = geteuid() + (setting->kind != ARENA_SEALED)};
     struct class *class;
     struct welcome welcome;
     int fd;

@@ -24,7 +24,7 @@ static struct result result;
 static void set_up(void)
 {
     struct hello hello = {.version_max = PROTOCOL_VERSION, .write_mode = WRITE_THROUGH};
-    struct peer peer = {.uid = geteuid() + 1, .pidfd = -1};
+    struct peer peer = {.uid = geteuid() + 1};
     struct welcome welcome;
 
     policy = config_defaults("steps");

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The service manager's fd store (sd_notify(3), FDSTORE=1): what is in it outlives this process, and
+ * comes back to the next one by LISTEN_FDS.
+ *
+ * Invariants:
+ * - To add waits for nothing: who has no room now is told so, and the client waits, not the daemon.
+ * - What is to be removed is removed, later if need be. Until then it is only a burden: a ledger says
+ *   by itself that its session has ended.
+ */
+#ifndef DAEMON_STORE_H
+#define DAEMON_STORE_H
+
+#include <stdbool.h>
+#include <uv.h>
+
+#define STORE_NAME_MAX_BYTES 63u
+
+struct store_removal;
+
+struct store {
+    int socket; /* to the manager; -1: there is none, and nothing is stored */
+    uv_timer_t timer;
+    struct store_removal *removals; /* that the manager had no room for yet */
+};
+
+/* Connects to $NOTIFY_SOCKET, if there is one and the manager may have a store. */
+void store_init(struct store *store, uv_loop_t *loop);
+/* Tries once more to remove what is to be. */
+void store_deinit(struct store *store);
+
+static inline bool store_is_there(const struct store *store)
+{
+    return store->socket >= 0;
+}
+
+/* Whether store_add() would find room just now. */
+bool store_has_room(const struct store *store);
+/* Stores them under one name, which may have some already. 0 or -errno: none of them is stored. */
+int store_add(struct store *store, const char *name, const int *fds, unsigned count);
+/* Removes all that have the name. */
+void store_remove(struct store *store, const char *name);
+
+#endif
