@@ -94,7 +94,7 @@ struct session *session_new(uint64_t id, const struct class *class, const struct
         free(session);
         goto no_memory;
     }
-    error = heap_init(&session->heap, arena_bytes, hello->granularity);
+    error = heap_init(&session->heap, arena_bytes, hello->granularity, NULL);
     if (error == 0 && class->write_once)
         error = written_init(&session->written, arena_bytes, hello->granularity);
     if (error != 0) {
