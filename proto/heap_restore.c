@@ -70,10 +70,7 @@ bool heap_undo_take(struct heap *heap, uint64_t offset, uint64_t bytes)
 
         range_clear(part.unit->used, part.from, part.to);
         range_clear(part.unit->start, part.from, part.to);
-        range_clear(part.unit->sealed, part.from, part.to);
-        if (part.from == 0)
-            part.unit->head = 0;
-        else
+        if (part.from != 0)
             settle(heap, part.unit);
         at += part.to - part.from;
     }
@@ -93,9 +90,7 @@ bool heap_undo_cut(struct heap *heap, uint64_t offset, uint64_t bytes, bool seal
         range_set(part.unit->used, part.from, part.to);
         range_clear(part.unit->start, part.from, part.to);
         range_clear(part.unit->sealed, part.from, part.to);
-        if (part.from == 0)
-            part.unit->head = (uint32_t)(start >> heap->unit_shift) + 1;
-        else
+        if (part.from != 0)
             settle(heap, part.unit);
     }
     part = part_of(heap, start, end);
