@@ -267,7 +267,8 @@ void ledger_cut_units(struct ledger *ledger, uint64_t arena_bytes)
     size_t to = written_at(ledger->page->arena_bytes);
 
     if (from < to)
-        (void)fallocate(ledger->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(to - from));
+        (void)fallocate(ledger->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from,
+                        (off_t)(to - from));
     /* A hole has no memory, and page that is cut in part keeps its own. */
     ledger->units_bytes = whole_pages(heap_units_bytes(arena_bytes));
     if (ledger->page->grants.write_once == 0)

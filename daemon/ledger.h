@@ -11,8 +11,8 @@
  *
  * How nothing is done twice, and nothing is lost. An operation is done when one 64-bit store says so: to
  * `head` for an entry of the ring, to `progress` for one on the socket. Until then its entry is still in
- * the ring, or its record still in the client's socket: whoever starts anew finds it there, and runs it. So that
- * it can be run once more, what it changes is put back first. For that it says beforehand, in the
+ * the ring, or its record still in the client's socket: whoever starts anew finds it there, and runs it. So
+ * that it can be run once more, what it changes is put back first. For that it says beforehand, in the
  * intent, what it is going to change:
  *
  *   TAKE, CUT, LEASE, RETURN  of the heap: undone, from whatever part of it was done
@@ -21,8 +21,8 @@
  *   PATCH, RELEASED, RETURNED can't be taken back: what they changed is no more what it was. The operation,
  *                             when it is run once more, finds here that it was done, and only answers.
  *
- * All else can be done once more without harm. An intent counts only while the operation that it was written for
- * (its `key`) is the next one; to say that this is done is to forget it.
+ * All else can be done once more without harm. An intent counts only while the operation that it was written
+ * for (its `key`) is the next one; to say that this is done is to forget it.
  *
  * Stores have to reach memory in their order: a process that is killed has made all of them up to an
  * instruction, and none after it, so it is the compiler alone that has to be kept from mending the order.
@@ -50,11 +50,13 @@
 
 /* An operation's key is the number of its entry, or the progress before it with this bit. */
 #define LEDGER_KEY_SOCKET (UINT64_C(1) << 63)
-/* In `progress`: the reply is complete; it was sent. Below are the operations done (32 bits up) and its bytes. */
+/* In `progress`: the reply is complete; it was sent. Below are the operations done (32 bits up) and its
+ * bytes. */
 #define LEDGER_READY (UINT64_C(1) << 62)
 #define LEDGER_SENT (UINT64_C(1) << 61)
 
-/* How often in a row a session's first step may be the end of the daemon before it is the end of the session. */
+/* How often in a row a session's first step may be the end of the daemon before it is the end of the session.
+ */
 #define LEDGER_DEATHS_MAX 3u
 
 enum ledger_state { LEDGER_NEW = 0, LEDGER_LIVE = 1, LEDGER_ENDED = 2 };
@@ -75,8 +77,8 @@ enum intent_kind {
 
 struct ledger_intent {
     uint64_t key;
-    uint32_t kind;  /* enum intent_kind; written last */
-    uint32_t flag;  /* CUT: the span is sealed; CLEAR: gives back; PATCH: width */
+    uint32_t kind; /* enum intent_kind; written last */
+    uint32_t flag; /* CUT: the span is sealed; CLEAR: gives back; PATCH: width */
     uint64_t offset;
     uint64_t bytes; /* PATCH: expected */
     uint64_t desired;
@@ -139,7 +141,8 @@ struct ledger {
     size_t answer_bytes;      /* that have memory */
     uint64_t units_bytes;     /* the same */
     uint64_t key;             /* of the operation in hand */
-    struct ledger_intent done; /* what was found to be done by the last daemon, and is answered first of all */
+    struct ledger_intent
+        done; /* what was found to be done by the last daemon, and is answered first of all */
 };
 
 /* 0 or -errno. All zeros but for magic and version. */
@@ -148,10 +151,10 @@ int ledger_init(struct ledger *ledger, uint64_t arena_bytes, uint32_t granularit
 void ledger_deinit(struct ledger *ledger);
 
 /*
- * Takes the ledger over that `fd` is, which is anything at all: checks that each of its numbers is one that the
- * daemon could have written, and that it can't be made shorter. NULL, or what is wrong: then there is nothing
- * to deinit, and the descriptor is the caller's still. What its intent and its units say is for the session to
- * check.
+ * Takes the ledger over that `fd` is, which is anything at all: checks that each of its numbers is one that
+ * the daemon could have written, and that it can't be made shorter. NULL, or what is wrong: then there is
+ * nothing to deinit, and the descriptor is the caller's still. What its intent and its units say is for the
+ * session to check.
  */
 const char *ledger_adopt(struct ledger *ledger, int fd);
 
@@ -161,8 +164,8 @@ uint64_t *ledger_written(const struct ledger *ledger);
 uint8_t *ledger_answer(const struct ledger *ledger);
 
 /*
- * Gets memory for the answer, or for what belongs to that much of the arena: a touch that finds none would end
- * the daemon. 0 or -errno.
+ * Gets memory for the answer, or for what belongs to that much of the arena: a touch that finds none would
+ * end the daemon. 0 or -errno.
  */
 int ledger_reserve_answer(struct ledger *ledger, size_t bytes);
 int ledger_reserve_units(struct ledger *ledger, uint64_t arena_bytes);
@@ -207,8 +210,8 @@ static inline void ledger_end(struct ledger *ledger, bool whole)
     ledger_order();
 }
 
-static inline void ledger_intend(struct ledger *ledger, enum intent_kind kind, uint64_t offset, uint64_t bytes,
-                                 uint32_t flag)
+static inline void ledger_intend(struct ledger *ledger, enum intent_kind kind, uint64_t offset,
+                                 uint64_t bytes, uint32_t flag)
 {
     struct ledger_intent *intent = &ledger->page->intent;
 

@@ -50,8 +50,7 @@ static void find_unit(struct peer *peer, int socket)
 
     if (ended.fd < 0)
         return;
-    if (sd_pid_get_unit(peer->pid, &unit) >= 0 && poll(&ended, 1, 0) == 0 &&
-        strlen(unit) < sizeof peer->unit)
+    if (sd_pid_get_unit(peer->pid, &unit) >= 0 && poll(&ended, 1, 0) == 0 && strlen(unit) < sizeof peer->unit)
         memcpy(peer->unit, unit, strlen(unit) + 1);
     free(unit);
     (void)close(ended.fd);

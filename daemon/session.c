@@ -5,10 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "daemon/log.h"
+#include "daemon/memfd.h"
+#include "daemon/store.h"
 #include "proto/heap_restore.h"
 
 static enum status grant_arena_bytes(const struct class *class, const struct hello *hello, uint64_t *bytes,
@@ -72,15 +73,8 @@ static void note_grants(struct ledger_grants *grants, const struct class *class)
     grants->forbid = class->forbid;
     grants->orphans_run = class->orphans_run;
     grants->write_once = class->write_once;
-    grants->scan = (uint8_t)class->scan;
-    grants->audit = (uint8_t)class->audit;
-}
-
-static uint64_t inode_of(int fd)
-{
-    struct stat status;
-
-    return fstat(fd, &status) != 0 ? 0 : status.st_ino;
+    grants->scan = (uint8_t) class->scan;
+    grants->audit = (uint8_t) class->audit;
 }
 
 static int begin_ledger(struct session *session, const struct peer *peer, enum arena_kind kind,
@@ -99,7 +93,7 @@ static int begin_ledger(struct session *session, const struct peer *peer, enum a
     page->kind = kind;
     page->features = features;
     page->fill_pattern = session->arena.fill_pattern;
-    page->arena_inode = inode_of(session->arena.fd);
+    page->arena_inode = memfd_inode(session->arena.fd);
     note_grants(&page->grants, session->class);
     memcpy(page->unit, peer->unit, sizeof page->unit);
     return 0;
@@ -134,8 +128,7 @@ static struct session *session_allocate(uint64_t id, const struct class *class, 
 }
 
 struct session *session_new(uint64_t id, const struct class *class, const struct peer *peer,
-                            struct account *account, const struct hello *hello, struct welcome *welcome,
-                            struct result *result)
+                            struct account *account, const struct hello *hello, struct result *result)
 {
     struct session *session;
     struct shape shape = {.granularity = hello->granularity};
@@ -165,7 +158,6 @@ struct session *session_new(uint64_t id, const struct class *class, const struct
         (void)session_unref(session);
         goto no_memory;
     }
-    session_describe(session, welcome);
     return session;
 
 no_memory:
@@ -186,8 +178,8 @@ static bool undo_intent(struct session *session)
 
     if (!is_next || intent.kind == INTENT_NONE)
         return true;
-    if (intent.kind != INTENT_CLEAR && (intent.offset > grown || (intent.kind != INTENT_PATCH &&
-                                                                  intent.bytes > grown - intent.offset)))
+    if (intent.kind != INTENT_CLEAR &&
+        (intent.offset > grown || (intent.kind != INTENT_PATCH && intent.bytes > grown - intent.offset)))
         return false;
     switch ((enum intent_kind)intent.kind) {
     case INTENT_TAKE:
@@ -269,9 +261,9 @@ struct session *session_adopt(struct ledger *ledger, int arena_fd, const struct 
 
     *flaw = session == NULL ? "there is no memory for it" : NULL;
     if (*flaw == NULL)
-        *flaw = arena_adopt(&session->arena, fd, (enum arena_kind)page->kind, shape.arena_bytes,
-                            page->grown_bytes, page->fill_pattern,
-                            (page->features & FEATURE_LARGE_PAGES) != 0);
+        *flaw =
+            arena_adopt(&session->arena, fd, (enum arena_kind)page->kind, shape.arena_bytes,
+                        page->grown_bytes, page->fill_pattern, (page->features & FEATURE_LARGE_PAGES) != 0);
     if (*flaw == NULL)
         fd = -1;
     if (fd >= 0)
@@ -282,7 +274,7 @@ struct session *session_adopt(struct ledger *ledger, int arena_fd, const struct 
     }
     session->ledger = *ledger;
     *ledger = (struct ledger){.fd = -1};
-    if (*flaw == NULL && inode_of(session->arena.fd) != page->arena_inode)
+    if (*flaw == NULL && memfd_inode(session->arena.fd) != page->arena_inode)
         *flaw = "its arena is another's";
     if (*flaw == NULL && has_died_too_often(page))
         *flaw = "the daemon died of what it asks for, again and again";
@@ -315,6 +307,11 @@ void session_describe(const struct session *session, struct welcome *welcome)
         .operations_max = OPERATIONS_MAX,
     };
     (void)snprintf(welcome->daemon, sizeof welcome->daemon, "jitbrokerd " JITBROKER_VERSION);
+}
+
+void session_store_name(const struct session *session, char *name)
+{
+    (void)snprintf(name, STORE_NAME_MAX_BYTES, "session-%" PRIu64, session->id);
 }
 
 struct session *session_ref(struct session *session)

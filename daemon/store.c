@@ -57,8 +57,7 @@ void store_init(struct store *store, uv_loop_t *loop)
         return;
     store->socket = connect_to_manager(path);
     if (store->socket < 0)
-        log_line(LOG_WARNING, "$NOTIFY_SOCKET: %s: sessions end with this process",
-                 strerror(-store->socket));
+        log_line(LOG_WARNING, "$NOTIFY_SOCKET: %s: sessions end with this process", strerror(-store->socket));
 }
 
 static int send_removal(const struct store *store, const char *name)

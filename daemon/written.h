@@ -11,7 +11,8 @@
 #include <stdint.h>
 
 struct written {
-    uint64_t *words; /* the ledger's, a bit a granule; NULL: nothing is noted, and everything may be written */
+    uint64_t
+        *words; /* the ledger's, a bit a granule; NULL: nothing is noted, and everything may be written */
     uint32_t granularity;
 };
 

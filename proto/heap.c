@@ -549,6 +549,17 @@ struct lease heap_lease(struct heap *heap, const struct placement *placement)
     };
 }
 
+bool heap_can_carve(const struct heap *heap, uint64_t offset, uint64_t bytes)
+{
+    uint64_t granule = offset >> heap->granule_shift;
+    uint64_t index = granule >> heap->unit_shift;
+    uint32_t at = (uint32_t)(granule & (heap->unit_granules - 1));
+    uint32_t end = at + (uint32_t)((bytes + heap->granularity - 1) >> heap->granule_shift);
+
+    return index < heap->units_grown && heap->units[index].is_leased != 0 &&
+           !range_any(heap->units[index].used, at, end);
+}
+
 bool heap_carve(struct heap *heap, uint64_t offset, uint64_t bytes, struct heap_span *span)
 {
     uint64_t granule = offset >> heap->granule_shift;
@@ -558,11 +569,9 @@ bool heap_carve(struct heap *heap, uint64_t offset, uint64_t bytes, struct heap_
     uint32_t end = at + (uint32_t)granules;
     struct unit *unit;
 
-    if (index >= heap->units_grown)
+    if (!heap_can_carve(heap, offset, bytes))
         return false;
     unit = &heap->units[index];
-    if (unit->is_leased == 0 || range_any(unit->used, at, end))
-        return false;
     *span = (struct heap_span){
         .offset = offset,
         .bytes = granules * heap->granularity,
@@ -576,13 +585,18 @@ bool heap_carve(struct heap *heap, uint64_t offset, uint64_t bytes, struct heap_
     return true;
 }
 
+bool heap_is_leased(const struct heap *heap, uint64_t offset)
+{
+    return offset / BLOCK_BYTES < heap->units_grown && heap->units[offset / BLOCK_BYTES].is_leased != 0;
+}
+
 bool heap_return(struct heap *heap, uint64_t offset)
 {
     uint32_t index = (uint32_t)(offset / BLOCK_BYTES);
     struct unit *unit = &heap->units[index];
     uint32_t longest;
 
-    if (index >= heap->units_grown || unit->is_leased == 0)
+    if (!heap_is_leased(heap, offset))
         return false;
     unit->is_leased = 0;
     heap->leased_granules -= heap->unit_granules - unit->count;

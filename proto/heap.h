@@ -149,8 +149,10 @@ void heap_clear(struct heap *heap);
 bool heap_place_lease(const struct heap *heap, uint64_t bytes, struct placement *placement);
 struct lease heap_lease(struct heap *heap, const struct placement *placement);
 /* The span [offset, offset + bytes), rounded up, within one block. False: that is not leased, or not free. */
+bool heap_can_carve(const struct heap *heap, uint64_t offset, uint64_t bytes);
 bool heap_carve(struct heap *heap, uint64_t offset, uint64_t bytes, struct heap_span *span);
 /* Ends the lease of the block at `offset`; false if it has none. */
+bool heap_is_leased(const struct heap *heap, uint64_t offset);
 bool heap_return(struct heap *heap, uint64_t offset);
 
 /* ---- Leases: the lessee's side ----------------------------------------------------------- */

@@ -87,7 +87,9 @@ int record_peek(int socket, void *buffer, size_t buffer_bytes, struct record *re
 
 void record_take(int socket)
 {
-    while (recv(socket, NULL, 0, MSG_DONTWAIT) < 0 && errno == EINTR)
+    struct msghdr nothing = {.msg_iov = NULL};
+
+    while (recvmsg(socket, &nothing, MSG_DONTWAIT) < 0 && errno == EINTR)
         continue;
 }
 

@@ -37,8 +37,8 @@ int record_recv(int socket, bool wait, void *buffer, size_t buffer_bytes, unsign
                 struct record *record);
 
 /*
- * The same, but leaves the record, without its descriptors, where it is: record_take() then takes it. That it brings
- * descriptors is RECORD_E_FDS as ever.
+ * The same, but leaves the record, without its descriptors, where it is: record_take() then takes it. That it
+ * brings descriptors is RECORD_E_FDS as ever.
  */
 int record_peek(int socket, void *buffer, size_t buffer_bytes, struct record *record);
 void record_take(int socket);
