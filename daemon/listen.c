@@ -68,12 +68,24 @@ int listen_path_user(struct listen_path *path)
     return listen_path_set(path, text);
 }
 
+int listen_path_claim(struct listen_path *path)
+{
+    struct stat status;
+
+    if (lstat(path->text, &status) != 0)
+        return -errno;
+    path->bound = true;
+    path->device = status.st_dev;
+    path->inode = status.st_ino;
+    return 0;
+}
+
 int listen_at(struct listen_path *path, mode_t mode)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct stat status;
     mode_t mask;
     bool is_bound;
+    int error;
     int fd;
 
     memcpy(address.sun_path, path->text, sizeof address.sun_path);
@@ -85,16 +97,11 @@ int listen_at(struct listen_path *path, mode_t mode)
     mask = umask((mode_t)~mode & 0777);
     is_bound = bind(fd, (const struct sockaddr *)&address, sizeof address) == 0;
     (void)umask(mask); /* does not touch errno */
-    if (!is_bound || listen(fd, BACKLOG) != 0 || lstat(path->text, &status) != 0) {
-        int error = -errno;
-
-        (void)close(fd);
-        return error;
-    }
-    path->bound = true;
-    path->device = status.st_dev;
-    path->inode = status.st_ino;
-    return fd;
+    error = !is_bound || listen(fd, BACKLOG) != 0 ? -errno : listen_path_claim(path);
+    if (error == 0)
+        return fd;
+    (void)close(fd);
+    return error;
 }
 
 void listen_path_unlink(const struct listen_path *path)

@@ -25,6 +25,9 @@ int listen_path_user(struct listen_path *path);
  */
 int listen_at(struct listen_path *path, mode_t mode);
 
+/* The socket that is there is ours, from before this program was started. 0 or -errno. */
+int listen_path_claim(struct listen_path *path);
+
 /* Removes the socket, unless another has taken its place. */
 void listen_path_unlink(const struct listen_path *path);
 

@@ -20,6 +20,7 @@
 #include "daemon/process.h"
 #include "daemon/sandbox.h"
 #include "daemon/server.h"
+#include "daemon/supervisor.h"
 
 /* The policy that the options ask for; NULL after saying why there is none. */
 static struct policy *read_policy(const struct options *options)
@@ -350,6 +351,8 @@ int main(int argc, char **argv)
         return status;
     if (options.check_config || options.explain)
         return tell_policy(&options);
+    if (options.supervise)
+        return supervisor_run(&options, argv);
     /* A private broker's stderr is that of the program which it serves. */
     if (options.fd >= 0)
         log_set_level(LOG_WARNING);

@@ -17,6 +17,7 @@ static const char usage[] =
     "  -s, --socket=PATH    listen on this SOCK_SEQPACKET socket\n"
     "  -u, --user           serve this user, on systemd's sockets or $XDG_RUNTIME_DIR/jitbroker/socket\n"
     "  -f, --fd=N           serve the connected socket N, and end when it closes\n"
+    "      --supervise      with --socket or --user: keep the sessions for a daemon that this starts anew\n"
     "  -c, --config=FILE    read FILE instead of " JITBROKER_CONFIG "\n"
     "      --check-config   say whether the configuration is right, and end\n"
     "      --explain        say what a peer gets by the configuration, and by which line, and end:\n"
@@ -30,7 +31,15 @@ static const char usage[] =
     "Exit status: 0 after a clean end, 1 on trouble with the system or if --explain finds\n"
     "that the peer is refused, 2 on a wrong command line, 78 on a wrong configuration.\n";
 
-enum { OPTION_CHECK_CONFIG = 256, OPTION_EXPLAIN, OPTION_UID, OPTION_GID, OPTION_UNIT, OPTION_LABEL };
+enum {
+    OPTION_SUPERVISE = 256,
+    OPTION_CHECK_CONFIG,
+    OPTION_EXPLAIN,
+    OPTION_UID,
+    OPTION_GID,
+    OPTION_UNIT,
+    OPTION_LABEL
+};
 
 static bool fail(int *status)
 {
@@ -100,6 +109,7 @@ bool options_parse(struct options *options, int argc, char **argv, int *status)
         {"socket", required_argument, NULL, 's'},
         {"user", no_argument, NULL, 'u'},
         {"fd", required_argument, NULL, 'f'},
+        {"supervise", no_argument, NULL, OPTION_SUPERVISE},
         {"config", required_argument, NULL, 'c'},
         {"check-config", no_argument, NULL, OPTION_CHECK_CONFIG},
         {"explain", no_argument, NULL, OPTION_EXPLAIN},
@@ -126,6 +136,9 @@ bool options_parse(struct options *options, int argc, char **argv, int *status)
         case 'f':
             if (!parse_fd(options, optarg))
                 return fail(status);
+            break;
+        case OPTION_SUPERVISE:
+            options->supervise = true;
             break;
         case 'c':
             options->config = optarg;
@@ -162,6 +175,10 @@ bool options_parse(struct options *options, int argc, char **argv, int *status)
     }
     if ((options->socket != NULL) + options->user + (options->fd >= 0) > 1) {
         (void)fputs("jitbrokerd: --socket, --user and --fd exclude one another\n", stderr);
+        return fail(status);
+    }
+    if (options->supervise && options->socket == NULL && !options->user) {
+        (void)fputs("jitbrokerd: --supervise needs --socket or --user\n", stderr);
         return fail(status);
     }
     if (options->explain ? options->peer.uid == (uid_t)-1 : names_peer) {

@@ -15,6 +15,7 @@ struct options {
     const char *config; /* NULL: the default file, if there is one */
     int fd;             /* -1: none */
     bool user;
+    bool supervise;
     bool check_config;
     bool explain;
     struct peer peer; /* whom to explain the policy for */

@@ -141,6 +141,8 @@ START_TEST(a_wrong_command_line_is_told_with_status_2)
     assert_ends(2, "--fd=2: not a file descriptor above 2", NULL, ARGUMENTS("--fd=2"));
     assert_ends(2, "--fd=3x: not a file descriptor", NULL, ARGUMENTS("--fd=3x"));
     assert_ends(2, "exclude one another", NULL, ARGUMENTS("--user", "--fd=3"));
+    assert_ends(2, "--supervise needs", NULL, ARGUMENTS("--supervise"));
+    assert_ends(2, "--supervise needs", NULL, ARGUMENTS("--supervise", "--fd=3"));
 }
 END_TEST
 
