@@ -8,24 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "daemon/admission.h"
 #include "daemon/log.h"
-#include "daemon/memfd.h"
 
-/* What there can be of one name: of a session 2, of an owner 3, of an executor 1. */
-#define PARTS_MAX 3u
-
-/* All that came under one name. */
-struct bundle {
-    const char *name;
-    int fds[PARTS_MAX];
-    unsigned count;
-    bool has_too_many;
-};
+/* What is in a session's parcel, in this order; without a ring the first three. */
+enum part { PART_LEDGER, PART_ARENA, PART_SOCKET, PART_RING, PART_BELL };
 
 /* A session, until its connections have it. */
 struct found {
@@ -43,77 +33,26 @@ static bool is_of(const char *name, const char *kind)
 
 bool adoption_is_for(const char *name)
 {
-    return is_of(name, "session-") || is_of(name, "owner-") || is_of(name, "executor-");
-}
-
-static int compare(const void *a, const void *b)
-{
-    const struct stored *left = a;
-    const struct stored *right = b;
-
-    return strcmp(left->name, right->name);
-}
-
-/* The bundle that begins at stored[*at]; *at is the next one's. */
-static struct bundle take_bundle(const struct stored *stored, unsigned count, unsigned *at)
-{
-    struct bundle bundle = {.name = stored[*at].name};
-
-    for (; *at < count && strcmp(stored[*at].name, bundle.name) == 0; ++*at) {
-        bundle.has_too_many = bundle.has_too_many || bundle.count == PARTS_MAX;
-        if (bundle.has_too_many)
-            (void)close(stored[*at].fd);
-        else
-            bundle.fds[bundle.count++] = stored[*at].fd;
-    }
-    return bundle;
-}
-
-/* Takes the first one out that is such; -1: there is none. */
-static int steal(struct bundle *bundle, bool (*is_such)(int fd))
-{
-    for (unsigned i = 0; i < bundle->count; i++) {
-        int fd = bundle->fds[i];
-
-        if (is_such(fd)) {
-            bundle->fds[i] = bundle->fds[--bundle->count];
-            return fd;
-        }
-    }
-    return -1;
-}
-
-static bool is_any(int fd)
-{
-    (void)fd;
-    return true;
+    return is_of(name, "session-") || is_of(name, "executor-");
 }
 
 static bool is_socket(int fd)
 {
-    return sd_is_socket(fd, AF_UNIX, SOCK_SEQPACKET, 0) > 0;
+    return fd >= 0 && sd_is_socket(fd, AF_UNIX, SOCK_SEQPACKET, 0) > 0;
 }
 
-static bool is_memory(int fd)
+/* It is nobody's. */
+static void drop(struct server *server, const char *name, const char *reason)
 {
-    return memfd_inode(fd) != 0;
+    log_line(LOG_WARNING, "not adopted: %s: %s", name, reason);
+    store_remove(&server->store, name);
 }
 
-static bool is_ledger(int fd)
+static int close_fd(int fd)
 {
-    char magic[sizeof LEDGER_MAGIC - 1];
-
-    return is_memory(fd) && pread(fd, magic, sizeof magic, 0) == (ssize_t)sizeof magic &&
-           memcmp(magic, LEDGER_MAGIC, sizeof magic) == 0;
-}
-
-/* What is left of it is nobody's. */
-static void drop(struct server *server, struct bundle *bundle, const char *reason)
-{
-    log_line(LOG_WARNING, "not adopted: %s: %s", bundle->name, reason);
-    while (bundle->count > 0)
-        (void)close(bundle->fds[--bundle->count]);
-    store_remove(&server->store, bundle->name);
+    if (fd >= 0)
+        (void)close(fd);
+    return -1;
 }
 
 /* The number behind the kind, or the second one; 0: there is none. */
@@ -195,25 +134,19 @@ static void found_deinit(struct server *server, struct found *found)
     found->policy = policy_unref(found->policy);
 }
 
-static bool adopt_session(struct server *server, struct bundle *bundle, struct found *found)
+/* Takes ledger and arena out of `fds`. */
+static bool adopt_session(struct server *server, const char *name, int fds[RECORD_FDS_MAX],
+                          struct found *found)
 {
     struct ledger ledger;
-    int ledger_fd = steal(bundle, is_ledger);
-    int arena_fd = steal(bundle, is_memory);
-    const char *flaw =
-        bundle->count > 0 || bundle->has_too_many || arena_fd < 0 ? "it has not its parts" : NULL;
+    const char *flaw = ledger_adopt(&ledger, fds[PART_LEDGER]);
 
     *found = (struct found){.session = NULL};
-    ledger.fd = -1;
-    if (flaw == NULL)
-        flaw = ledger_fd < 0 ? "it has no ledger" : ledger_adopt(&ledger, ledger_fd);
     if (flaw == NULL) {
-        uint64_t id = ledger.page->session;
-
-        ledger_fd = -1;
+        fds[PART_LEDGER] = -1;
         found->policy = policy_of(server, ledger.page);
         found->account = quota_account(&server->quota, ledger.page->uid);
-        if (id != number_of(bundle->name, 0))
+        if (ledger.page->session != number_of(name, 0))
             flaw = "its ledger is another's";
         else if (found->policy == NULL || found->account == NULL)
             flaw = "there is no memory for it";
@@ -221,18 +154,14 @@ static bool adopt_session(struct server *server, struct bundle *bundle, struct f
             flaw = "its audit trail can't be kept";
         if (flaw == NULL) {
             found->session =
-                session_adopt(&ledger, arena_fd, found->policy->classes[0], found->account, &flaw);
-            arena_fd = -1;
+                session_adopt(&ledger, fds[PART_ARENA], found->policy->classes[0], found->account, &flaw);
+            fds[PART_ARENA] = -1;
         }
         ledger_deinit(&ledger);
     }
-    if (arena_fd >= 0)
-        (void)close(arena_fd);
-    if (ledger_fd >= 0)
-        (void)close(ledger_fd);
     if (flaw == NULL)
         return true;
-    drop(server, bundle, flaw);
+    drop(server, name, flaw);
     found_deinit(server, found);
     return false;
 }
@@ -271,67 +200,91 @@ static struct connection *allocate(struct server *server, int fd, const struct f
     return connection;
 }
 
-/* It goes on; what it was doing, first of all. */
-static const char *begin(struct connection *connection, const struct found *found, struct bundle *bundle)
+/* Its session has it from here on, if nothing is wrong. */
+static const char *begin(struct connection *connection, const struct found *found)
 {
-    bool has_ring = !connection->is_executor && found->session->ledger.page->ring_inode != 0;
-    const char *flaw = NULL;
-
     (void)fcntl(connection->fd, F_SETFL, O_NONBLOCK);
+    if (connection_start(connection) != 0)
+        return "its socket can't be watched";
     connection->session = session_ref(found->session);
-    if (has_ring) {
-        int memory = steal(bundle, is_memory);
-        int bell = steal(bundle, is_any);
-
-        flaw = plane_adopt(&connection->plane, connection, memory, bell);
-    }
-    if (flaw == NULL && bundle->count > 0)
-        flaw = "it has more parts than it should";
-    if (flaw == NULL && connection_start(connection) != 0)
-        flaw = "its socket can't be watched";
-    if (flaw != NULL) {
-        connection->session = session_unref(connection->session);
-        return flaw;
-    }
-    if (has_ring)
-        connection->handles++;
     return NULL;
 }
 
-static void adopt_connection(struct server *server, struct bundle *bundle, const struct found *found)
+/* What is wrong with the socket as that of the session's owner or executor, or NULL: then it is taken over.
+ */
+static const char *adopt_connection(struct server *server, int fd, const struct found *found,
+                                    struct connection **adopted, bool is_executor)
 {
-    bool is_executor = is_of(bundle->name, "executor-");
-    int fd = steal(bundle, is_socket);
-    struct connection *connection;
-    const char *flaw;
+    struct connection *connection = is_socket(fd) ? allocate(server, fd, found, is_executor) : NULL;
+    const char *flaw = connection == NULL ? "its socket is none of its user's, or there is no memory"
+                                          : begin(connection, found);
 
-    if (fd < 0 || found == NULL || bundle->has_too_many) {
-        drop(server, bundle, fd < 0 ? "it has no socket" : "its session is not there");
-        if (fd < 0)
-            return;
-        connection_say_goodbye(fd, STATUS_STOPPING, "the session did not survive a restart of the daemon");
-        (void)close(fd);
-        return;
+    if (flaw != NULL && connection != NULL)
+        (void)connection_discard(connection);
+    *adopted = flaw == NULL ? connection : NULL;
+    return flaw;
+}
+
+static const char *adopt_owner(struct server *server, int fds[RECORD_FDS_MAX], const struct found *found)
+{
+    struct connection *owner;
+    const char *flaw = adopt_connection(server, fds[PART_SOCKET], found, &owner, false);
+
+    if (flaw != NULL)
+        return flaw;
+    fds[PART_SOCKET] = -1;
+    connection_start_audit(owner);
+    if (found->session->ledger.page->ring_inode != 0) {
+        flaw = plane_adopt(&owner->plane, owner, fds[PART_RING], fds[PART_BELL]);
+        fds[PART_RING] = -1;
+        fds[PART_BELL] = -1;
+        if (flaw != NULL) {
+            connection_end(owner, STATUS_STOPPING, flaw);
+            return NULL;
+        }
+        owner->handles++;
     }
-    connection = allocate(server, fd, found, is_executor);
-    flaw = connection == NULL ? "its socket is another user's, or there is no memory" : NULL;
-    if (flaw == NULL)
-        flaw = begin(connection, found, bundle);
+    return NULL;
+}
+
+/* A session with its owner; what of the parcel nobody has then is closed. */
+static bool adopt_parcel(struct server *server, const struct stored *stored, struct found *found)
+{
+    int fds[RECORD_FDS_MAX] = {-1, -1, -1, -1, -1};
+    unsigned count = store_unpack(stored->fd, fds);
+    const char *flaw = NULL;
+    bool is_there;
+
+    for (unsigned i = count; i < RECORD_FDS_MAX; i++)
+        fds[i] = -1;
+    (void)close(stored->fd);
+    is_there = adopt_session(server, stored->name, fds, found);
+    if (is_there && found->session->ledger.page->state != LEDGER_ORPHANED)
+        flaw = adopt_owner(server, fds, found);
+    if (flaw != NULL)
+        log_line(LOG_WARNING, "not adopted: the owner of %s: %s", stored->name, flaw);
+    if (is_socket(fds[PART_SOCKET]))
+        connection_say_goodbye(fds[PART_SOCKET], STATUS_STOPPING,
+                               "the session did not survive a restart of the daemon, see its log");
+    for (unsigned i = 0; i < RECORD_FDS_MAX; i++)
+        fds[i] = close_fd(fds[i]);
+    return is_there;
+}
+
+static void adopt_executor(struct server *server, const struct stored *stored, const struct found *found)
+{
+    struct connection *executor = NULL;
+    const char *flaw = found == NULL ? "its session is not there"
+                                     : adopt_connection(server, stored->fd, found, &executor, true);
+
     if (flaw != NULL) {
-        (void)close(fd);
-        if (connection != NULL)
-            (void)connection_discard(connection);
-        drop(server, bundle, flaw);
+        (void)close(stored->fd);
+        drop(server, stored->name, flaw);
         return;
     }
-    if (is_executor) {
-        connection->number = number_of(bundle->name, 1);
-        if (connection->number > server->executors_started)
-            server->executors_started = connection->number;
-    } else {
-        connection_start_audit(connection);
-    }
-    connection_resume(connection);
+    executor->number = number_of(stored->name, 1);
+    if (executor->number > server->executors_started)
+        server->executors_started = executor->number;
 }
 
 /* ---- All ---------------------------------------------------------------------------------------- */
@@ -343,57 +296,69 @@ static void end_orphan(struct server *server, struct found *found)
 
     if (found->session->refs == 1) {
         session_store_name(found->session, name);
-        log_line(LOG_NOTICE, "session %" PRIu64 " ended: nobody is there who had it", found->session->id);
+        drop(server, name, "nobody is there who had it");
         found->session->ledger.page->state = LEDGER_ENDED;
         arena_revoke(&found->session->arena);
-        store_remove(&server->store, name);
     }
     found_deinit(server, found);
 }
 
-unsigned adoption_run(struct server *server, struct stored *stored, unsigned count, uint64_t *arena_bytes)
+static unsigned adopt_sessions(struct server *server, const struct stored *stored, unsigned count,
+                               struct found *found, uint64_t *arena_bytes)
+{
+    unsigned sessions = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        const struct session *session;
+
+        if (!is_of(stored[i].name, "session-") || !adopt_parcel(server, &stored[i], &found[sessions]))
+            continue;
+        session = found[sessions++].session;
+        *arena_bytes += session->shape.arena_bytes;
+        if (session->id > server->sessions_started)
+            server->sessions_started = session->id;
+    }
+    return sessions;
+}
+
+/* All are there now; one that ends may end others, which the loop frees later. */
+static void resume_all(struct server *server)
+{
+    struct connection *next;
+
+    for (struct connection *at = server->connections; at != NULL; at = next) {
+        next = at->next;
+        if (at->session != NULL)
+            connection_resume(at);
+    }
+}
+
+unsigned adoption_run(struct server *server, const struct stored *stored, unsigned count,
+                      uint64_t *arena_bytes)
 {
     struct found *found = calloc(count, sizeof *found);
     unsigned sessions = 0;
     unsigned frozen = 0;
 
     if (found == NULL) {
+        log_line(LOG_ERROR, "nothing is adopted: %s", strerror(ENOMEM));
         for (unsigned i = 0; i < count; i++)
             (void)close(stored[i].fd);
         return 0;
     }
-    qsort(stored, count, sizeof *stored, compare);
-    /* Sessions first: their name is sorted last. */
-    for (unsigned at = 0; at < count;) {
-        if (!is_of(stored[at].name, "session-")) {
-            at++;
-            continue;
-        }
-        struct bundle bundle = take_bundle(stored, count, &at);
-
-        if (!adopt_session(server, &bundle, &found[sessions]))
-            continue;
-        if (found[sessions].session->id > server->sessions_started)
-            server->sessions_started = found[sessions].session->id;
-        *arena_bytes += found[sessions].session->shape.arena_bytes;
-        frozen += found[sessions].session->is_frozen;
-        sessions++;
+    sessions = adopt_sessions(server, stored, count, found, arena_bytes);
+    for (unsigned i = 0; i < count; i++) {
+        if (is_of(stored[i].name, "executor-"))
+            adopt_executor(server, &stored[i], find(found, sessions, number_of(stored[i].name, 0)));
     }
-    for (unsigned at = 0; at < count;) {
-        if (is_of(stored[at].name, "session-")) {
-            at++;
-            continue;
-        }
-        struct bundle bundle = take_bundle(stored, count, &at);
-
-        adopt_connection(server, &bundle, find(found, sessions, number_of(bundle.name, 0)));
-    }
-    for (unsigned i = 0; i < sessions; i++)
+    resume_all(server);
+    for (unsigned i = 0; i < sessions; i++) {
+        frozen += found[i].session->is_frozen;
         end_orphan(server, &found[i]);
+    }
     free(found);
-    if (count > 0)
-        log_line(LOG_NOTICE,
-                 "adopted: %u sessions, %u of them sealed and not to be written any more; %u connections",
-                 sessions, frozen, (unsigned)server->connections_count);
+    log_line(LOG_NOTICE,
+             "adopted: %u sessions, %u of them sealed and not to be written any more; %u connections",
+             sessions, frozen, (unsigned)server->connections_count);
     return sessions;
 }

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What an earlier daemon left in the fd store, taken over before anyone is served: sessions (arena and
- * ledger), their owners (socket, ring and bell) and executors (socket). Descriptors are told apart by their
- * names and by what they are; nothing that they hold is believed. What is damaged, or belongs to nobody, ends
- * by itself, with a reason in the log.
+ * What an earlier daemon left in the fd store, taken over before anyone is served: `session-N`, a parcel
+ * (store.h) with a session's ledger and arena, its owner's socket and, where it has one, its ring and bell;
+ * and `executor-N-M`, the socket of one of its executors. Nothing that they hold is believed. What is
+ * damaged, or belongs to nobody, ends by itself, with a reason in the log.
  */
 #ifndef DAEMON_ADOPTION_H
 #define DAEMON_ADOPTION_H
 
 #include "daemon/server.h"
+
+#define ADOPTION_SESSION_FDS_MAX 5u
 
 /* A descriptor that came with the process, and its name in the store. */
 struct stored {
@@ -20,6 +22,7 @@ struct stored {
 bool adoption_is_for(const char *name);
 
 /* Takes all of them over. Returns how many sessions are there, and adds up how long their arenas may get. */
-unsigned adoption_run(struct server *server, struct stored *stored, unsigned count, uint64_t *arena_bytes);
+unsigned adoption_run(struct server *server, const struct stored *stored, unsigned count,
+                      uint64_t *arena_bytes);
 
 #endif

@@ -141,17 +141,6 @@ static void on_linger(uv_timer_t *timer)
         connection_close(connection);
 }
 
-void connection_store_name(const struct connection *connection, char *name)
-{
-    uint64_t session = connection->session->id;
-
-    if (connection->is_executor)
-        (void)snprintf(name, STORE_NAME_MAX_BYTES, "executor-%" PRIu64 "-%" PRIu64, session,
-                       connection->number);
-    else
-        (void)snprintf(name, STORE_NAME_MAX_BYTES, "owner-%" PRIu64, session);
-}
-
 /* The last one that has it leaves: no daemon is to find it again. */
 static void end_session(struct server *server, struct session *session)
 {
@@ -175,12 +164,19 @@ static void leave_session(struct connection *connection, enum status status)
         return;
     /* Where only the daemon ends, mapped code runs on. */
     if (status != STATUS_STOPPING) {
-        if (!connection->is_executor && !connection->class->orphans_run)
-            executor_end_all(connection);
-        connection_store_name(connection, name);
+        if (connection->is_executor) {
+            executor_store_name(connection, name);
+            store_remove(&server->store, name);
+        } else {
+            if (!connection->class->orphans_run)
+                executor_end_all(connection);
+            session->ledger.page->state = LEDGER_ORPHANED;
+            ledger_order();
+            /* The store has its socket as well, and the client is to see the end. */
+            (void)shutdown(connection->fd, SHUT_RDWR);
+        }
         if (session->refs == 1)
             end_session(server, session);
-        store_remove(&server->store, name);
     }
     connection->session = session_unref(session);
 }
@@ -765,7 +761,7 @@ static int receive(struct connection *connection, struct record *record)
     struct server *server = connection->server;
 
     if (store_is_there(&server->store))
-        return record_peek(connection->fd, server->in, sizeof server->in, record);
+        return record_peek(connection->fd, server->in, sizeof server->in, 0, record);
     return record_recv(connection->fd, false, server->in, sizeof server->in, 0, record);
 }
 

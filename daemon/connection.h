@@ -102,7 +102,5 @@ void connection_take_record(struct connection *connection);
 void connection_say_goodbye(int fd, enum status status, const char *reason);
 /* Of its session. */
 void connection_start_audit(struct connection *connection);
-/* By what name its socket is in the fd store; `name` holds STORE_NAME_MAX_BYTES. */
-void connection_store_name(const struct connection *connection, char *name);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -45,13 +46,19 @@ static int make_socket(struct connection *executor, int *fd)
     return 0;
 }
 
+void executor_store_name(const struct connection *executor, char *name)
+{
+    (void)snprintf(name, STORE_NAME_MAX_BYTES, "executor-%" PRIu64 "-%" PRIu64, executor->session->id,
+                   executor->number);
+}
+
 /* The client's side goes with the reply; if that is lost, nobody holds it, and the end ends. */
 static void store_executor(struct connection *executor)
 {
     char name[STORE_NAME_MAX_BYTES + 1];
     int error;
 
-    connection_store_name(executor, name);
+    executor_store_name(executor, name);
     error = store_add(&executor->server->store, name, &executor->fd, 1);
     LEDGER_STEP();
     if (error != 0)

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/adoption.h"
 #include "daemon/executor.h"
 #include "daemon/log.h"
 #include "daemon/server.h"
@@ -74,8 +75,9 @@ static int store_session(struct connection *connection, uint64_t hello_id)
     struct session *session = connection->session;
     struct ledger_page *page = session->ledger.page;
     const struct plane *plane = &connection->plane;
-    const int truth[] = {session->arena.fd, session->ledger.fd};
-    const int owner[] = {connection->fd, plane->memory_fd, plane->bell};
+    const int fds[ADOPTION_SESSION_FDS_MAX] = {
+        session->ledger.fd, session->arena.fd, connection->fd, plane->memory_fd, plane->bell,
+    };
     char name[STORE_NAME_MAX_BYTES + 1];
     int error;
 
@@ -84,12 +86,7 @@ static int store_session(struct connection *connection, uint64_t hello_id)
     page->state = LEDGER_LIVE;
     ledger_order();
     session_store_name(session, name);
-    error = store_add(store, name, truth, 2);
-    LEDGER_STEP();
-    if (error != 0)
-        return error;
-    connection_store_name(connection, name);
-    error = store_add(store, name, owner, plane_is_there(plane) ? 3 : 1);
+    error = store_add(store, name, fds, plane_is_there(plane) ? 5 : 3);
     LEDGER_STEP();
     return error;
 }

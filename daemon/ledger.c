@@ -126,7 +126,7 @@ static const char *check_identity(const struct ledger_page *page)
         return "it does not begin like a ledger";
     if (page->version == 0 || page->version > LEDGER_VERSION)
         return "this daemon does not know its format";
-    if (page->state != LEDGER_LIVE)
+    if (page->state != LEDGER_LIVE && page->state != LEDGER_ORPHANED)
         return page->state == LEDGER_ENDED ? "its session has ended" : "its session has not begun";
     if (page->session == 0 || page->session == UINT64_MAX || page->kind > ARENA_DIRECT)
         return "its session is none";

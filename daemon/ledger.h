@@ -59,7 +59,12 @@
  */
 #define LEDGER_DEATHS_MAX 3u
 
-enum ledger_state { LEDGER_NEW = 0, LEDGER_LIVE = 1, LEDGER_ENDED = 2 };
+enum ledger_state {
+    LEDGER_NEW = 0,
+    LEDGER_LIVE = 1,
+    LEDGER_ENDED = 2,
+    LEDGER_ORPHANED = 3 /* its owner is gone, and has no part in it any more; executors are there */
+};
 
 enum intent_kind {
     INTENT_NONE = 0,

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "daemon/log.h"
-#include "proto/record.h"
 
 #define RETRY_MS 20
 
@@ -110,16 +109,43 @@ bool store_has_room(const struct store *store)
     return store->socket < 0 || poll(&manager, 1, 0) != 0;
 }
 
-int store_add(struct store *store, const char *name, const int *fds, unsigned count)
+static int send_addition(const struct store *store, const char *name, int fd)
 {
     char text[STORE_NAME_MAX_BYTES + 48];
-    int length;
+    /* FDPOLL=0: that the other end of a socket is closed is ours to find out. */
+    int length = snprintf(text, sizeof text, "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);
+
+    return record_send(store->socket, false, text, (size_t)length, &fd, 1);
+}
+
+int store_add(struct store *store, const char *name, const int *fds, unsigned count)
+{
+    int ends[2];
+    int error;
 
     if (store->socket < 0)
         return 0;
-    /* FDPOLL=0: that the other end of a socket is closed is ours to find out. */
-    length = snprintf(text, sizeof text, "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);
-    return record_send(store->socket, false, text, (size_t)length, fds, count);
+    if (count == 1)
+        return send_addition(store, name, fds[0]);
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+        return -errno;
+    error = record_send(ends[0], false, "", 1, fds, count);
+    if (error == 0)
+        error = send_addition(store, name, ends[1]);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    return error;
+}
+
+unsigned store_unpack(int parcel, int fds[RECORD_FDS_MAX])
+{
+    struct record record = {.fds_count = 0};
+    char byte;
+
+    if (record_peek(parcel, &byte, 1, RECORD_FDS_MAX, &record) != RECORD_WHOLE)
+        return 0;
+    memcpy(fds, record.fds, sizeof record.fds);
+    return record.fds_count;
 }
 
 void store_remove(struct store *store, const char *name)

@@ -14,6 +14,8 @@
 #include <stdbool.h>
 #include <uv.h>
 
+#include "proto/record.h"
+
 #define STORE_NAME_MAX_BYTES 63u
 
 struct store_removal;
@@ -36,8 +38,16 @@ static inline bool store_is_there(const struct store *store)
 
 /* Whether store_add() would find room just now. */
 bool store_has_room(const struct store *store);
-/* Stores them under one name, which may have some already. 0 or -errno: none of them is stored. */
+/*
+ * Stores them under a name of their own. 0 or -errno: none of them is stored.
+ *
+ * More than one are stored as one, a *parcel*: a socket with a record of one byte in it, which brings them.
+ * For the manager compares each descriptor with all that it has, and has to name each in the environment of
+ * the next process, which has an end at 128 KiB. store_unpack() gets at what is in it, and leaves it there.
+ */
 int store_add(struct store *store, const char *name, const int *fds, unsigned count);
+/* Returns how many there were, which are the caller's: 0 where it is no parcel. */
+unsigned store_unpack(int parcel, int fds[RECORD_FDS_MAX]);
 /* Removes all that have the name. */
 void store_remove(struct store *store, const char *name);
 

@@ -80,9 +80,9 @@ int record_recv(int socket, bool wait, void *buffer, size_t buffer_bytes, unsign
     return receive(socket, wait ? 0 : MSG_DONTWAIT, buffer, buffer_bytes, fds_max, record);
 }
 
-int record_peek(int socket, void *buffer, size_t buffer_bytes, struct record *record)
+int record_peek(int socket, void *buffer, size_t buffer_bytes, unsigned fds_max, struct record *record)
 {
-    return receive(socket, MSG_DONTWAIT | MSG_PEEK, buffer, buffer_bytes, 0, record);
+    return receive(socket, MSG_DONTWAIT | MSG_PEEK, buffer, buffer_bytes, fds_max, record);
 }
 
 void record_take(int socket)

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RECORD_FDS_MAX 4u
+#define RECORD_FDS_MAX 5u
 
 enum record_flaw {
     RECORD_WHOLE = 0,
@@ -36,11 +36,8 @@ struct record {
 int record_recv(int socket, bool wait, void *buffer, size_t buffer_bytes, unsigned fds_max,
                 struct record *record);
 
-/*
- * The same, but leaves the record, without its descriptors, where it is: record_take() then takes it. That it
- * brings descriptors is RECORD_E_FDS as ever.
- */
-int record_peek(int socket, void *buffer, size_t buffer_bytes, struct record *record);
+/* The same without waiting, and leaves the record where it is: record_take() then takes it. */
+int record_peek(int socket, void *buffer, size_t buffer_bytes, unsigned fds_max, struct record *record);
 void record_take(int socket);
 
 /* True if the peer has not read all that it was sent: it may have descriptors of ours in flight. */
