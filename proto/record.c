@@ -14,8 +14,11 @@ union control {
     struct cmsghdr align;
 };
 
-static void collect_fds(struct msghdr *message, struct record *record)
+/* Returns whether there were more than the record has room for, which are closed: CMSG_SPACE pads. */
+static bool collect_fds(struct msghdr *message, struct record *record)
 {
+    bool too_many = false;
+
     for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part != NULL; part = CMSG_NXTHDR(message, part)) {
         size_t count;
 
@@ -30,8 +33,10 @@ static void collect_fds(struct msghdr *message, struct record *record)
                 record->fds[record->fds_count++] = fd;
             else
                 (void)close(fd);
+            too_many = too_many || i >= RECORD_FDS_MAX;
         }
     }
+    return too_many;
 }
 
 static int receive(int socket, int flags, void *buffer, size_t buffer_bytes, unsigned fds_max,
@@ -45,6 +50,7 @@ static int receive(int socket, int flags, void *buffer, size_t buffer_bytes, uns
         .msg_control = fds_max > 0 ? control.bytes : NULL,
         .msg_controllen = fds_max > 0 ? CMSG_SPACE(sizeof(int) * fds_max) : 0,
     };
+    bool too_many;
     ssize_t got;
     int flaw = RECORD_WHOLE;
 
@@ -56,12 +62,11 @@ static int receive(int socket, int flags, void *buffer, size_t buffer_bytes, uns
     if (got < 0)
         return -errno;
 
-    collect_fds(&message, record);
+    too_many = collect_fds(&message, record);
     record->bytes = (size_t)got;
-    /* CMSG_SPACE pads, so one descriptor more than asked for can fit. */
     if ((message.msg_flags & MSG_CTRUNC) != 0 && record->fds_count < fds_max)
         flaw = RECORD_E_NO_FDS;
-    else if ((message.msg_flags & MSG_CTRUNC) != 0 || record->fds_count > fds_max)
+    else if ((message.msg_flags & MSG_CTRUNC) != 0 || record->fds_count > fds_max || too_many)
         flaw = RECORD_E_FDS;
     else if ((message.msg_flags & MSG_TRUNC) != 0)
         flaw = RECORD_E_OVERSIZED;
