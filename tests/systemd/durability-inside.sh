@@ -86,6 +86,7 @@ served() { if runs_code; then ok "$1: a new worker is served"; else fail "$1: no
 ends() { [ "$(stored)" = "$1" ]; }
 
 if [ "$1" = after ]; then
+    [ -e ready ] || { echo "not tried: what is there after a reboot"; exit 1; }
     # -- After the reboot: what was enabled is there, and the worker that starts with it is served ----------
     is "socket after the reboot" "$(property jitbrokerd.socket ActiveState)" active
     until_true 30 is_above steady checks 2 || fail "no worker is served: $(cat count.steady)"
@@ -275,6 +276,7 @@ ln -sf "$(systemctl cat jitworker@.service | sed -n '1s/^# //p')" "/etc/systemd/
 systemctl stop "$(unit_of steady)"
 until_true 10 ends 0 || fail "stored when no worker is there: $(stored)"
 rm -f count.steady
+: >ready
 
 [ $failures -eq 0 ] || say_journal $daemon
 echo "failures: $failures"
