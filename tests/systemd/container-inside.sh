@@ -1,41 +1,35 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# What container.sh runs inside, as root, under a booted systemd: the daemon's unit
-# does what it says. Exits 0 if all of it holds.
+# What container.sh runs inside first, as root, under a booted systemd: the packages install, and
+# the daemon's unit does what it says. Exits 0 if all of it holds.
 set -u
 
-failures=0
-ok() { echo "ok: $*"; }
-fail() { echo "FAIL: $*"; failures=$((failures + 1)); }
-# is WHAT ACTUAL EXPECTED
-is() { if [ "$2" = "$3" ]; then ok "$1: $2"; else fail "$1: $2, not $3"; fi; }
-property() { systemctl show --value -p "$2" "$1"; }
-# until SECONDS COMMAND...: true as soon as the command is
-until_true() {
-    tries=$(($1 * 10))
-    shift
-    while [ $tries -gt 0 ]; do
-        "$@" && return 0
-        tries=$((tries - 1))
-        sleep 0.1
-    done
-    return 1
-}
-say_journal() { journalctl -q --no-pager -o cat -n 15 -u "$1" | sed 's/^/    /'; }
+# shellcheck source=tests/systemd/report-inside.sh
+. ./report-inside.sh
 
-daemon=jitbrokerd.service
+# -- As installed ---------------------------------------------------------------
+# dpkg finds all that the packages need in the base system.
+if dpkg -i debs-1/*.deb >dpkg.log 2>&1; then ok "the packages install"; else fail "dpkg -i: $(cat dpkg.log)"; fi
+is "socket" "$(property jitbrokerd.socket ActiveState) $(systemctl is-enabled jitbrokerd.socket)" "active enabled"
+is "daemon before anyone connects" "$(property $daemon ActiveState)" inactive
+is "socket's mode" "$(stat -c %a:%U /run/jitbroker/socket)" 666:root
+is "its directory's" "$(stat -c %a:%U /run/jitbroker)" 755:root
+
 workers=$(systemctl cat jitworker@.service | sed -n 's/^ExecStart=\(.*\)\/%i .*/\1/p')
-config=$(jitbrokerd --check-config | sed 's/: .*//')
-mkdir -p "$(dirname "$config")"
-echo '[class default]' >"$config" # everyone; without a class nobody is served
-arguments=$(dirname "$config")/worker
-mkdir -p "$workers" "$arguments"
+policy=$(jitbrokerd --check-config | sed -n '1s|: .*||p')
+arguments=$(dirname "$policy")/worker
+config=$(dirname "$policy")/conf.d/test.conf
+mkdir -p "$workers" "$arguments" "$(dirname "$config")"
 # Here a worker is run to its end, and its status is the job's.
-mkdir -p /etc/systemd/system/jitworker@.service.d
-printf '[Service]\nType=oneshot\nTimeoutStartSec=30s\n' \
-    >/etc/systemd/system/jitworker@.service.d/test.conf
+mkdir -p /etc/systemd/system/jitworker@doctor.service.d
+printf '[Service]\nType=oneshot\nTimeoutStartSec=30s\n' >/etc/systemd/system/jitworker@doctor.service.d/test.conf
+for worker in confined pcapjit; do
+    cp -r /etc/systemd/system/jitworker@doctor.service.d /etc/systemd/system/jitworker@$worker.service.d
+done
 systemctl daemon-reload
+install -m 755 "$(command -v jitbrokerctl)" "$workers/doctor"
+echo 'WORKER_ARGS=doctor' >"$arguments/doctor"
 
 # work NAME: runs jitworker@NAME to its end and shows what it printed.
 work() {
@@ -49,24 +43,12 @@ work() {
     journalctl -q --no-pager -o cat --since "@$since" "_SYSTEMD_UNIT=jitworker@$1.service" |
         tail -n 25 | sed 's/^/    /'
 }
-runs_code() {
-    systemctl reset-failed jitworker@doctor.service 2>/dev/null
-    systemctl start jitworker@doctor.service 2>/dev/null
-}
-main_pid_is_not() { pid=$(property $daemon MainPID); [ "$pid" != 0 ] && [ "$pid" != "$1" ]; }
-is_active() { [ "$(property $daemon ActiveState)" = active ]; }
-is_new_and_active() { main_pid_is_not "$1" && is_active; }
-
-# -- As installed ---------------------------------------------------------------
-systemctl start jitbrokerd.socket
-is "socket" "$(property jitbrokerd.socket ActiveState)" active
-is "daemon before anyone connects" "$(property $daemon ActiveState)" inactive
-is "socket's mode" "$(stat -c %a:%U /run/jitbroker/socket)" 666:root
-is "its directory's" "$(stat -c %a:%U /run/jitbroker)" 755:root
 
 # -- The first connection starts it ----------------------------------------------
-install -m 755 "$(command -v jitbrokerctl)" "$workers/doctor"
-echo 'WORKER_ARGS=doctor' >"$arguments/doctor"
+if runs_code; then fail "the policy serves someone as installed"; else ok "the policy serves nobody as installed"; fi
+is "daemon after a connection that was refused" "$(property $daemon ActiveState)" active
+systemctl stop $daemon 2>/dev/null
+echo '[class default]' >"$config" # everyone
 work doctor
 is "daemon after the first connection" "$(property $daemon ActiveState)" active
 if journalctl -q -u $daemon --no-pager | grep -q 'session 1 started: .* ring$'; then ok "its session has a ring"

@@ -1,17 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# The installed project under a real, booted systemd (Debian 12, in systemd-nspawn).
+# The project's packages under a real, booted systemd (Debian 12, in systemd-nspawn).
 #   container.sh BUILD_DIR
 # Needs root. The base system is made once, with the network, and kept in
 # $JITBROKER_CONTAINER_CACHE (/var/tmp/jitbroker-container); everything else is
-# temporary. What is tried inside: container-inside.sh, which ends the container with
-# its own exit status.
+# temporary. What is tried inside: container-inside.sh (the unit does what it says), then
+# durability-inside.sh (workers outlive the daemon), before and after a reboot.
 set -eu
 
 suite=bookworm
-packages=systemd,systemd-sysv,libprotobuf-c1,libuv1,libsystemd0,libinih1,libnettle8,libseccomp2,libpcap0.8
-time_limit_s=240
+packages=systemd,systemd-sysv,libprotobuf-c1,libuv1,libsystemd0,libinih1,libnettle8,libseccomp2,libpcap0.8,libprotobuf-c-dev,libseccomp-dev
+time_limit_s=300
 
 build=$(cd "$1" && pwd)
 here=$(cd "$(dirname "$0")" && pwd)
@@ -29,10 +29,10 @@ cgroups=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/self/mounts)
 mkdir -p "$cache"
 exec 9>"$cache/lock"
 flock 9
-if [ ! -d "$cache/$suite" ]; then
+if [ ! -d "$cache/$suite" ] || [ "$(cat "$cache/packages" 2>/dev/null)" != $packages ]; then
     command -v debootstrap >/dev/null || skip "debootstrap is not installed, and $cache is empty"
     echo "making a base system in $cache (once)"
-    rm -rf "$cache/$suite.partial"
+    rm -rf "$cache/${suite:?}" "$cache/$suite.partial"
     if ! debootstrap --variant=minbase --include=$packages $suite "$cache/$suite.partial" \
         "$mirror" >"$cache/debootstrap.log" 2>&1; then
         rm -rf "$cache/$suite.partial"
@@ -40,6 +40,7 @@ if [ ! -d "$cache/$suite" ]; then
     fi
     rm -rf "$cache/$suite.partial/var/cache/apt" "$cache/$suite.partial/var/lib/apt/lists"
     mv "$cache/$suite.partial" "$cache/$suite"
+    echo $packages >"$cache/packages"
 fi
 flock -u 9
 exec 9>&-
@@ -69,16 +70,19 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT TERM HUP
 
-# This project on top of it, as a package would put it there.
+# This project's packages beside it, in two versions; they are installed inside.
 root=$scratch/root
 cp -a --reflink=auto "$cache/$suite" "$root"
-DESTDIR=$root cmake --install "$build" >"$scratch/install.log" ||
-    { cat "$scratch/install.log"; exit 1; }
-chroot "$root" ldconfig
 mkdir -p "$root/jitbroker-test"
-cp "$here/container-inside.sh" "$root/jitbroker-test/inside.sh"
-# Programs that are built, but not installed: a worker and what makes its input.
-for program in pcapjit mkcapture; do
+for release in 1 2; do
+    (cd "$build" && cpack -G DEB -D CPACK_DEBIAN_PACKAGE_RELEASE=$release -B "$scratch/debs-$release") \
+        >"$scratch/cpack.log" 2>&1 || { cat "$scratch/cpack.log"; exit 1; }
+    mkdir "$root/jitbroker-test/debs-$release"
+    cp "$scratch/debs-$release"/*.deb "$root/jitbroker-test/debs-$release"
+done
+cp "$here"/*-inside.sh "$root/jitbroker-test/"
+# Programs that are built, but not installed: workers and what makes the input of one.
+for program in pcapjit mkcapture steady-worker; do
     find "$build" -type f -name "$program" -perm -u+x \
         -exec cp {} "$root/jitbroker-test/" \;
 done
@@ -87,20 +91,33 @@ cat >"$root/etc/systemd/system/jitbroker-test.service" <<'UNIT'
 Description=The test
 Wants=sockets.target
 After=sockets.target systemd-user-sessions.service
-SuccessAction=exit
-FailureAction=exit
+FailureAction=exit-force
 
 [Service]
 Type=oneshot
-ExecStart=/bin/sh /jitbroker-test/inside.sh
+ExecStart=/bin/sh /jitbroker-test/run.sh
 StandardOutput=append:/jitbroker-test/log
 StandardError=inherit
-TimeoutStartSec=200s
+TimeoutStartSec=280s
 UNIT
-mkdir -p "$root/etc/systemd/system/multi-user.target.wants" \
-         "$root/etc/systemd/system/sockets.target.wants"
+# The first boot ends in a reboot, the second with the status of all.
+cat >"$root/jitbroker-test/run.sh" <<'RUN'
+cd /jitbroker-test
+if [ ! -e status ]; then
+    status=0
+    sh container-inside.sh || status=1
+    sh durability-inside.sh before || status=1
+    echo $status >status
+    trap '' TERM # or being stopped would be its failure, and end the container
+    systemctl --no-block start reboot.target
+else
+    status=$(cat status)
+    sh durability-inside.sh after || status=1
+    systemctl exit $status
+fi
+RUN
+mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
 ln -s ../jitbroker-test.service "$root/etc/systemd/system/multi-user.target.wants/"
-chroot "$root" systemctl --quiet enable jitbrokerd.socket
 for unit in apt-daily.timer apt-daily-upgrade.timer console-getty.service; do
     ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
@@ -109,18 +126,23 @@ done
 # nspawn makes one for its payload next to itself. Its own system call filter would hide
 # Landlock from the workers.
 mkdir "$cgroup" || skip "no cgroup can be made in $cgroups"
-(
-    echo 0 >"$cgroup/cgroup.procs"
-    export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
-    exec timeout -k 10 $time_limit_s systemd-nspawn --quiet --directory="$root" \
-        --machine=$machine --register=no --keep-unit --private-network \
-        --system-call-filter="landlock_create_ruleset landlock_add_rule landlock_restrict_self" \
-        --link-journal=no --resolv-conf=off --timezone=off --console=read-only --boot
-) </dev/null >"$scratch/console" 2>&1 &
-container=$!
-status=0
-wait "$container" || status=$?
-container=
+boot() {
+    (
+        echo 0 >"$cgroup/cgroup.procs"
+        export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
+        exec timeout -k 10 $time_limit_s systemd-nspawn --quiet --directory="$root" \
+            --machine=$machine --register=no --keep-unit --private-network \
+            --system-call-filter="landlock_create_ruleset landlock_add_rule landlock_restrict_self" \
+            --link-journal=no --resolv-conf=off --timezone=off --console=read-only --boot
+    ) </dev/null >>"$scratch/console" 2>&1 &
+    container=$!
+    status=0
+    wait "$container" || status=$?
+    container=
+}
+boot
+# With --keep-unit nspawn leaves it to its caller to boot again (133). Once, as the test does.
+[ $status -ne 133 ] || boot
 
 if [ ! -s "$root/jitbroker-test/log" ]; then
     if grep -q 'systemd .* running in system mode' "$scratch/console"; then

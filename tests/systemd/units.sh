@@ -82,6 +82,13 @@ exposure "$scratch/jitworker@worker.service" $worker_exposure_max
 for setting in MemoryDenyWriteExecute=yes PrivateUsers=no User=jitbroker; do
     grep -qx "$setting" "$scratch/jitbrokerd.service" || fail "jitbrokerd.service lacks $setting"
 done
+# Nor this: with less the manager drops sessions that it should keep for the next daemon.
+for unit in jitbrokerd.service user/jitbrokerd.service; do
+    for setting in NotifyAccess=main Restart=always RestartPreventExitStatus=CONFIG StartLimitIntervalSec=0 \
+        "$(sed -n 's/^LimitNOFILE=/FileDescriptorStoreMax=/p' "$scratch/$unit")"; do
+        grep -qx "$setting" "$scratch/$unit" || fail "$unit lacks $setting"
+    done
+done
 grep -q '^SystemCallFilter=.*\bmemfd_create\b' "$scratch/jitbrokerd.service" ||
     fail "jitbrokerd.service does not allow memfd_create"
 grep -q '^SystemCallFilter=~.*\bmemfd_create\b' "$scratch/jitworker@.service" ||
