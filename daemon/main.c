@@ -20,13 +20,13 @@
 #include "daemon/sandbox.h"
 #include "daemon/server.h"
 
-/* The policy that the options ask for; NULL after saying why there is none. */
-static struct policy *read_policy(const struct options *options)
+/* The policy that the options ask for; NULL: *mistake says why there is none. */
+static struct policy *read_policy(const struct options *options, char *mistake, size_t mistake_bytes)
 {
     const char *path = options->config != NULL ? options->config : JITBROKER_CONFIG;
     struct policy *policy;
-    char mistake[512];
 
+    mistake[0] = '\0';
     /* A private broker, or a user's, obeys whoever started it, not the system's policy. */
     if (options->config == NULL && (options->fd >= 0 || options->user)) {
         policy = config_defaults(options->user ? "user" : "private");
@@ -35,15 +35,10 @@ static struct policy *read_policy(const struct options *options)
             policy->classes[0]->huge_pages = true;
         }
         if (policy == NULL)
-            log_line(LOG_ERROR, "no memory for a policy");
+            (void)snprintf(mistake, mistake_bytes, "no memory for a policy");
         return policy;
     }
-    policy = config_read(path, options->config == NULL, mistake, sizeof mistake);
-    if (policy == NULL && (options->check_config || options->explain))
-        (void)fprintf(stderr, "%s\n", mistake);
-    else if (policy == NULL)
-        log_line(LOG_ERROR, "%s", mistake);
-    return policy;
+    return config_read(path, options->config == NULL, mistake, mistake_bytes);
 }
 
 /* For who asks what the files mean; the exit status. */
@@ -109,19 +104,22 @@ static void reload(struct server *server)
     struct policy *policy;
 
     (void)sd_notify(0, "RELOADING=1");
-    policy = read_policy(reload_options);
-    if (policy != NULL && !start_audit(server, policy))
+    policy = read_policy(reload_options, server->policy_mistake, sizeof server->policy_mistake);
+    if (policy != NULL && !start_audit(server, policy)) {
         policy = policy_unref(policy);
+        (void)snprintf(server->policy_mistake, sizeof server->policy_mistake,
+                       "the audit trail that it asks for can't be kept; the log says why");
+    }
     if (policy == NULL) {
-        log_line(LOG_ERROR, "the policy in force stays");
+        log_event(LOG_POLICY_REFUSED, NULL, server->policy_mistake, "in_force=as_before");
         /* Who moved the trail's file away is obeyed all the same. */
         (void)start_audit(server, server->policy);
     } else {
         warn_of_policy(policy);
         bound_addresses(policy);
         server_set_policy(server, policy);
-        log_line(LOG_NOTICE, "policy read anew: %zu classes; %u connections keep what they were granted",
-                 policy->classes_count, (unsigned)server->connections_count);
+        log_event(LOG_POLICY_LOADED, NULL, NULL, "classes=%zu connections=%u", policy->classes_count,
+                  (unsigned)server->connections_count);
         (void)policy_unref(policy);
     }
     (void)sd_notify(0, "READY=1");
@@ -140,9 +138,22 @@ static int listen_on(struct server *server, struct listen_path *path, mode_t mod
     return 0;
 }
 
+/* Operators' come by their name, and all others are clients'. 0 or -errno. */
+static int listen_to_passed(struct server *server, int fd, const char *name)
+{
+    int is_ours = sd_is_socket(fd, AF_UNIX, SOCK_SEQPACKET, 1);
+
+    if (is_ours <= 0)
+        return is_ours == 0 ? -ESOCKTNOSUPPORT : is_ours; /* systemd.socket(5): ListenSequentialPacket= */
+    return strcmp(name, "jitbroker-admin") == 0 ? admin_listen(&server->admin, server, fd)
+                                                : server_listen(server, fd);
+}
+
 static int listen_activated(struct server *server)
 {
-    int count = sd_listen_fds(1);
+    char **names = NULL;
+    int count = sd_listen_fds_with_names(1, &names);
+    int error = 0;
 
     if (count < 0) {
         log_line(LOG_ERROR, "$LISTEN_FDS: %s", strerror(-count));
@@ -154,18 +165,17 @@ static int listen_activated(struct server *server)
         return -ENOENT;
     }
     for (int i = 0; i < count; i++) {
-        int fd = SD_LISTEN_FDS_START + i;
-        int error = sd_is_socket(fd, AF_UNIX, SOCK_SEQPACKET, 1);
-
-        if (error > 0)
-            error = server_listen(server, fd);
-        else if (error == 0)
-            error = -ESOCKTNOSUPPORT; /* systemd.socket(5): ListenSequentialPacket= */
-        if (error != 0) {
-            log_line(LOG_ERROR, "descriptor %d from systemd: %s", fd, strerror(-error));
-            return error;
+        if (error == 0) {
+            error = listen_to_passed(server, SD_LISTEN_FDS_START + i, names[i]);
+            if (error != 0)
+                log_line(LOG_ERROR, "descriptor %d from systemd: %s", SD_LISTEN_FDS_START + i,
+                         strerror(-error));
         }
+        free(names[i]);
     }
+    free(names);
+    if (error != 0)
+        return error;
     log_line(LOG_NOTICE, "jitbrokerd " JITBROKER_VERSION " serves %d socket%s from systemd", count,
              count == 1 ? "" : "s");
     return 0;
@@ -197,6 +207,22 @@ static int listen_by_options(const struct options *options, struct server *serve
     }
     /* Everyone may connect to the system's socket: who is served is the policy's business. */
     return listen_on(server, path, options->user ? 0600 : 0666);
+}
+
+/* For a daemon that no manager passes one to. */
+static int listen_for_operators(const struct options *options, struct server *server,
+                                struct listen_path *path)
+{
+    int error = listen_path_set(path, options->admin);
+    int fd = error != 0 ? error : listen_at(path, 0660);
+
+    if (fd >= 0)
+        error = admin_listen(&server->admin, server, fd);
+    else
+        error = fd;
+    if (error != 0)
+        log_line(LOG_ERROR, "%s: %s", options->admin, strerror(-error));
+    return error;
 }
 
 static int open_sockets(const struct options *options, struct server *server, struct listen_path *path)
@@ -246,7 +272,9 @@ int main(int argc, char **argv)
     static struct server server;
     static struct options options;
     struct policy *policy;
+    char mistake[sizeof server.policy_mistake];
     struct listen_path path = {.bound = false};
+    struct listen_path admin_path = {.bound = false};
     int status;
     int error;
 
@@ -260,9 +288,15 @@ int main(int argc, char **argv)
     /* A private broker's stderr is that of the program which it serves. */
     if (options.fd >= 0)
         log_set_level(LOG_WARNING);
-    policy = read_policy(&options);
-    if (policy == NULL)
+    log_init();
+    policy = read_policy(&options, mistake, sizeof mistake);
+    if (policy == NULL) {
+        if (options.check_config || options.explain)
+            (void)fprintf(stderr, "%s\n", mistake);
+        else
+            log_event(LOG_POLICY_REFUSED, NULL, mistake, "in_force=none");
         return EXIT_CONFIG;
+    }
     if (options.check_config || options.explain) {
         status = tell_policy(&options, policy);
         (void)policy_unref(policy);
@@ -295,11 +329,14 @@ int main(int argc, char **argv)
         return EXIT_CONFIG;
     }
     error = open_sockets(&options, &server, &path);
+    if (error == 0 && options.admin != NULL)
+        error = listen_for_operators(&options, &server, &admin_path);
     if (error == 0) {
-        confine(path.bound);
+        confine(path.bound || admin_path.bound);
         server_run(&server);
     }
     listen_path_unlink(&path);
+    listen_path_unlink(&admin_path);
     server_deinit(&server);
     return error == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -17,6 +17,7 @@ static const char usage[] =
     "  -s, --socket=PATH    listen on this SOCK_SEQPACKET socket\n"
     "  -u, --user           serve this user, on systemd's sockets or $XDG_RUNTIME_DIR/jitbroker/socket\n"
     "  -f, --fd=N           serve the connected socket N, and end when it closes\n"
+    "  -a, --admin=PATH     answer jitbrokerctl on this socket\n"
     "  -c, --config=FILE    read FILE instead of " JITBROKER_CONFIG "\n"
     "      --check-config   say whether the configuration is right, and end\n"
     "      --explain        say what a peer gets by the configuration, and by which line, and end:\n"
@@ -100,6 +101,7 @@ bool options_parse(struct options *options, int argc, char **argv, int *status)
         {"socket", required_argument, NULL, 's'},
         {"user", no_argument, NULL, 'u'},
         {"fd", required_argument, NULL, 'f'},
+        {"admin", required_argument, NULL, 'a'},
         {"config", required_argument, NULL, 'c'},
         {"check-config", no_argument, NULL, OPTION_CHECK_CONFIG},
         {"explain", no_argument, NULL, OPTION_EXPLAIN},
@@ -115,7 +117,7 @@ bool options_parse(struct options *options, int argc, char **argv, int *status)
     int option;
 
     *options = (struct options){.fd = -1, .peer = {.uid = (uid_t)-1, .gid = (gid_t)-1, .pidfd = -1}};
-    while ((option = getopt_long(argc, argv, "s:uf:c:hV", longs, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "s:uf:a:c:hV", longs, NULL)) != -1) {
         switch (option) {
         case 's':
             options->socket = optarg;
@@ -126,6 +128,9 @@ bool options_parse(struct options *options, int argc, char **argv, int *status)
         case 'f':
             if (!parse_fd(options, optarg))
                 return fail(status);
+            break;
+        case 'a':
+            options->admin = optarg;
             break;
         case 'c':
             options->config = optarg;
@@ -162,6 +167,10 @@ bool options_parse(struct options *options, int argc, char **argv, int *status)
     }
     if ((options->socket != NULL) + options->user + (options->fd >= 0) > 1) {
         (void)fputs("jitbrokerd: --socket, --user and --fd exclude one another\n", stderr);
+        return fail(status);
+    }
+    if (options->admin != NULL && options->fd >= 0) {
+        (void)fputs("jitbrokerd: --fd serves one client, and --admin nobody then\n", stderr);
         return fail(status);
     }
     if (options->explain ? options->peer.uid == (uid_t)-1 : names_peer) {

@@ -7,8 +7,10 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "daemon/admin.h"
 #include "daemon/audit.h"
 #include "daemon/connection.h"
+#include "daemon/latency.h"
 #include "daemon/policy.h"
 #include "daemon/poller.h"
 #include "daemon/quota.h"
@@ -35,8 +37,11 @@ struct server {
     uv_prepare_t prepare;
     uv_poll_t highest; /* descriptor: only for the table that libuv has of them */
     struct poller poller;
-    struct audit *audit; /* NULL where no class has one */
-    uint64_t turn;       /* of the loop, counted from 1 */
+    struct admin admin;
+    struct latency latency;
+    char policy_mistake[512]; /* of the files as they were read last; "": they are in force */
+    struct audit *audit;      /* NULL where no class has one */
+    uint64_t turn;            /* of the loop, counted from 1 */
     bool has_watchdog;
     bool stopping;
     bool ends_when_idle;                      /* a private broker: ends with its only connection */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <uv.h>
 
 #include "daemon/log.h"
 
@@ -77,6 +78,7 @@ struct session *session_new(uint64_t id, const struct class *class, const struct
     session->id = id;
     session->refs = 1;
     session->class = class;
+    session->began_ns = uv_hrtime();
     session->shape = (struct shape){
         .arena_bytes = arena_bytes,
         .span_max_bytes = span_max_bytes(arena_bytes, hello->granularity),

@@ -455,6 +455,41 @@ bool heap_find_around(const struct heap *heap, uint64_t offset, struct heap_span
     return true;
 }
 
+bool heap_next(const struct heap *heap, uint64_t offset, struct heap_span *span)
+{
+    uint64_t granule = (offset + heap->granularity - 1) >> heap->granule_shift;
+    uint64_t index = granule >> heap->unit_shift;
+    uint32_t at = (uint32_t)(granule & (heap->unit_granules - 1));
+
+    for (; index < heap->units_grown;
+         index = bit_next(heap->taken, (uint32_t)index + 1, heap->units_grown, 0)) {
+        /* What starts at 0 is the trap granule. */
+        at = bit_next(heap->units[index].start, at == 0 ? 1 : at, heap->unit_granules, 0);
+        if (at < heap->unit_granules) {
+            describe(heap, (uint32_t)index, at, span);
+            return true;
+        }
+        at = 0;
+    }
+    return false;
+}
+
+bool heap_is_leased(const struct heap *heap, uint64_t offset)
+{
+    uint64_t index = offset / BLOCK_BYTES;
+
+    return index < heap->units_grown && heap->units[index].is_leased;
+}
+
+uint64_t heap_next_block(const struct heap *heap, uint64_t offset)
+{
+    uint64_t index = (offset + BLOCK_BYTES - 1) / BLOCK_BYTES;
+
+    if (index >= heap->units_grown)
+        return heap_grown_bytes(heap);
+    return (uint64_t)bit_next(heap->taken, (uint32_t)index, heap->units_grown, 0) * BLOCK_BYTES;
+}
+
 void heap_prefetch(const struct heap *heap, uint64_t offset)
 {
     const struct unit *unit = &heap->units[offset / BLOCK_BYTES];

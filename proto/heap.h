@@ -101,6 +101,13 @@ struct heap_span heap_take(struct heap *heap, const struct placement *placement)
 bool heap_find(const struct heap *heap, uint64_t offset, struct heap_span *span);
 bool heap_find_around(const struct heap *heap, uint64_t offset, struct heap_span *span);
 
+/* The first span that starts at `offset` or behind it. False: there is none. */
+bool heap_next(const struct heap *heap, uint64_t offset, struct heap_span *span);
+/* Whether the block at `offset` is leased; and the first one that is part of a block, or the end of memory.
+ */
+bool heap_is_leased(const struct heap *heap, uint64_t offset);
+uint64_t heap_next_block(const struct heap *heap, uint64_t offset);
+
 /* A hint that the span that starts at `offset`, below the arena's end, will be looked for. */
 void heap_prefetch(const struct heap *heap, uint64_t offset);
 
