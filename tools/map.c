@@ -63,7 +63,7 @@ static void print_figures(const struct arena_picture *picture)
                  picture->end->session, usage->spans, usage->blocks, figure_bytes(one, usage->used_bytes),
                  figure_bytes(two, usage->reserved_bytes));
     (void)printf("; the arena may have %s\n", figure_bytes(three, usage->arena_bytes));
-    (void)printf("free: %s in %" PRIu64 " runs, the largest %s: %u%% fragmented; leased: %s\n",
+    (void)printf("free: %s in %" PRIu64 " runs, the largest %s: %u%% fragmented; %s of it leased\n",
                  figure_bytes(one, picture->free_bytes), picture->free_runs,
                  figure_bytes(two, picture->largest_free_bytes), arena_picture_fragmentation(picture),
                  figure_bytes(three, usage->leased_bytes));
