@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/audit.h"
 #include "daemon/log_journal.h"
 #include "daemon/peer.h"
 
@@ -149,7 +150,7 @@ static bool may_tell(void)
 
 void log_init(void)
 {
-    log_journal_init(&journal);
+    log_journal_init(&journal, AUDIT_JOURNAL_SOCKET);
 }
 
 void log_event(enum log_event number, const struct log_subject *subject, const char *reason,

@@ -13,7 +13,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "daemon/audit.h"
 #include "daemon/peer.h"
 
 #define FIELDS_MAX 10u
@@ -75,13 +74,14 @@ static void add_event(struct fields *fields, const struct log_journal_entry *ent
     add(fields, "JITBROKER_REASON\n", entry->reason);
 }
 
-void log_journal_init(struct log_journal *journal)
+void log_journal_init(struct log_journal *journal, const char *path)
 {
     const char *stream = getenv("JOURNAL_STREAM");
     uintmax_t device;
     uintmax_t inode;
     struct stat status;
 
+    *journal = (struct log_journal){.fd = -1, .path = path};
     /* Whoever starts us with another stderr leaves the variable as it was. */
     if (stream == NULL || sscanf(stream, "%ju:%ju", &device, &inode) != 2 ||
         fstat(STDERR_FILENO, &status) != 0 || status.st_dev != device || status.st_ino != inode)
@@ -92,10 +92,11 @@ void log_journal_init(struct log_journal *journal)
 /* Not connected: a journal that is started anew gets what follows. 0 or -errno. */
 static int put(const struct log_journal *journal, const struct log_journal_entry *entry)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = AUDIT_JOURNAL_SOCKET};
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct fields fields = {.count = 0};
     struct msghdr message = {.msg_name = &address, .msg_namelen = sizeof address, .msg_iov = fields.parts};
 
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s", journal->path);
     add(&fields, "SYSLOG_IDENTIFIER\n", "jitbrokerd");
     add_number(&fields, "PRIORITY\n", (uint64_t)entry->priority);
     add(&fields, "MESSAGE\n", entry->message);

@@ -17,6 +17,7 @@
 
 struct log_journal {
     int fd; /* -1: stderr is no journal */
+    const char *path;
     uint64_t lost;
 };
 
@@ -28,8 +29,8 @@ struct log_journal_entry {
     const char *reason;
 };
 
-/* By $JOURNAL_STREAM, as systemd sets it. */
-void log_journal_init(struct log_journal *journal);
+/* By $JOURNAL_STREAM, as systemd sets it. The path is that of the journal's socket, and must outlive it. */
+void log_journal_init(struct log_journal *journal, const char *path);
 
 /*
  * False: there is no journal that takes entries now. An entry for which the journal has no room is lost, and
