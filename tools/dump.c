@@ -4,30 +4,43 @@
  * them, so that what a disassembler says of the whole has the arena's offsets.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "tools/code.h"
 #include "tools/json.h"
 
+static int complain(const char *name)
+{
+    (void)fprintf(stderr, "jitbrokerctl: %s: %s\n", name, strerror(errno));
+    return EXIT_NO;
+}
+
+/* EXIT_YES, or it was told why not. */
+static int write_to(FILE *to, const void *bytes, size_t count)
+{
+    return fwrite(bytes, 1, count, to) == count ? EXIT_YES : complain("writing");
+}
+
 static int write_zeros(FILE *to, uint64_t count)
 {
     static const uint8_t zeros[4096];
+    int status = EXIT_YES;
 
-    while (count > 0) {
+    while (count > 0 && status == EXIT_YES) {
         size_t bytes = count < sizeof zeros ? (size_t)count : sizeof zeros;
 
-        if (fwrite(zeros, 1, bytes, to) != bytes)
-            return EXIT_NO;
+        status = write_to(to, zeros, bytes);
         count -= bytes;
     }
-    return EXIT_YES;
+    return status;
 }
 
-static int write_code(FILE *to, const struct code *code)
+static void begin_json(const struct invocation *invocation)
 {
-    return fwrite(code->bytes, 1, code->count, to) == code->count ? EXIT_YES : EXIT_NO;
+    json_open(NULL, '{');
+    json_number("session", invocation->session);
+    json_open("spans", '[');
 }
 
 static void print_span(const struct code *code)
@@ -39,15 +52,25 @@ static void print_span(const struct code *code)
     json_close('}');
 }
 
+static void end_json(void)
+{
+    json_close(']');
+    json_close('}');
+    json_end();
+}
+
 static int dump_span(struct ask *ask, const struct invocation *invocation, FILE *to)
 {
     struct code code;
     int status = code_fetch(ask, invocation->session, invocation->offset, &code);
 
-    if (status == EXIT_YES && invocation->json)
+    if (status == EXIT_YES && invocation->json) {
+        begin_json(invocation);
         print_span(&code);
-    else if (status == EXIT_YES)
-        status = write_code(to, &code);
+        end_json();
+    } else if (status == EXIT_YES) {
+        status = write_to(to, code.bytes, code.count);
+    }
     code_free(&code);
     return status;
 }
@@ -65,9 +88,9 @@ static int dump_next(struct ask *ask, const struct invocation *invocation, uint6
     } else if (status == EXIT_YES && code.offset >= *end) {
         status = write_zeros(to, code.offset - *end);
         if (status == EXIT_YES)
-            status = write_code(to, &code);
+            status = write_to(to, code.bytes, code.count);
         *end = code.offset + code.count;
-    } else if (status == EXIT_NO) {
+    } else if (code.bytes == NULL && status == EXIT_NO) {
         status = EXIT_YES;
     }
     code_free(&code);
@@ -79,37 +102,18 @@ static int dump_all(struct ask *ask, const struct invocation *invocation, FILE *
     uint64_t end = 0;
     struct answer answer;
     int status = ask_for(ask, ADMIN__VERB__SPANS, invocation->session, 0, 0, &answer);
+    bool is_json = status == EXIT_YES && invocation->json;
 
+    if (is_json)
+        begin_json(invocation);
     for (size_t i = 0; i < answer.count; i++) {
         for (size_t j = 0; status == EXIT_YES && j < answer.parts[i]->n_spans; j++)
             status = dump_next(ask, invocation, answer.parts[i]->spans[j]->offset, &end, to);
     }
+    if (is_json)
+        end_json();
     answer_free(&answer);
     return status;
-}
-
-static int dump(struct ask *ask, const struct invocation *invocation, FILE *to)
-{
-    int status;
-
-    if (invocation->json) {
-        json_open(NULL, '{');
-        json_number("session", invocation->session);
-        json_open("spans", '[');
-    }
-    status = invocation->has_offset ? dump_span(ask, invocation, to) : dump_all(ask, invocation, to);
-    if (invocation->json) {
-        json_close(']');
-        json_close('}');
-        json_end();
-    }
-    return status;
-}
-
-static int complain(const char *name)
-{
-    (void)fprintf(stderr, "jitbrokerctl: %s: %s\n", name, strerror(errno));
-    return EXIT_NO;
 }
 
 int verb_dump(const struct invocation *invocation)
@@ -124,7 +128,7 @@ int verb_dump(const struct invocation *invocation)
             status = complain(invocation->output);
     }
     if (status == EXIT_YES)
-        status = dump(&ask, invocation, to);
+        status = invocation->has_offset ? dump_span(&ask, invocation, to) : dump_all(&ask, invocation, to);
     if (to != NULL && to != stdout && fclose(to) != 0)
         status = complain(invocation->output);
     ask_close(&ask);

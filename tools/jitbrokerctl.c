@@ -267,7 +267,9 @@ int main(int argc, char **argv)
     if (!parse(argc, argv, &invocation, &verb, &exit_status))
         return exit_status;
     exit_status = verb->run(&invocation);
-    if (fflush(stdout) != 0)
+    if (ferror(stdout) != 0 || fflush(stdout) != 0) {
+        (void)fprintf(stderr, "jitbrokerctl: printing: %s\n", strerror(errno));
         return EXIT_NO;
+    }
     return exit_status;
 }
