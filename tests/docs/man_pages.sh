@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: MIT
 # The documents say what the code does: manual pages are well-formed, and name every option,
 # key, bound, function and status there is, and no other.
-#   man_pages.sh SOURCE JITBROKERD
+#   man_pages.sh SOURCE JITBROKERD JITBROKERCTL
 set -eu
 export LC_ALL=C
 source=$1
 daemon=$2
+ctl=$3
 docs=$source/docs
 
 command -v mandoc >/dev/null || {
@@ -40,6 +41,14 @@ done
     sort >"$work/code"
 grep '^\.It Fl' "$docs/jitbrokerd.8" | grep -o 'Fl [-a-zA-Z]*' | sed 's/Fl /-/' | sort >"$work/page"
 same "options of jitbrokerd"
+
+# The operator's tool: its options, and its verbs.
+"$ctl" --help | sed '1,/^Options:/d' | grep -o '^ *--[a-z]*\|, --[a-z]*' | grep -o -- '-[-a-z]*' | sort >"$work/code"
+grep '^\.It Fl' "$docs/jitbrokerctl.1" | grep -o 'Fl [-a-z]*' | sed 's/Fl /-/' | sort >"$work/page"
+same "options of jitbrokerctl"
+"$ctl" --help | sed -n '/^Verbs:/,/^Options:/s/^  \([a-z-]*\) .*/\1/p' | sort >"$work/code"
+sed -n '/^\.Sh DESCRIPTION/,/^\.Sh JSON/s/^\.It Cm \([a-z-]*\).*/\1/p' "$docs/jitbrokerctl.1" | sort >"$work/page"
+same "verbs of jitbrokerctl"
 
 # System calls that are left to the daemon.
 sed -n 's/.*CALL(\([a-z0-9_]*\)).*/\1/p' "$source/daemon/sandbox.c" | grep -vx call | sort -u >"$work/code"

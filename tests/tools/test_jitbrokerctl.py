@@ -99,7 +99,11 @@ def ctl_json(daemon, *arguments):
     return json.loads(ctl(daemon, *arguments, "--json").stdout)
 
 
+KEYS_SEEN = set()
+
+
 def keys(value, *names):
+    KEYS_SEEN.update(names)
     assert sorted(value) == sorted(names), f"has {sorted(set(value) ^ set(names))} too much or too little"
 
 
@@ -146,6 +150,7 @@ def check_spans(daemon, holder):
     first, second, _, large = holder.offsets
     listed = ctl_json(daemon, "spans", holder.session)
     keys(listed, "session", "spans")
+    keys(listed["spans"][0], "offset", "size", "sealed")
     assert listed["spans"] == sorted(
         [
             {"offset": first, "size": 64, "sealed": False},
@@ -167,6 +172,7 @@ def check_map(daemon, holder):
         *"largest_free_bytes fragmented_percent cell_bytes cells".split(),
     )
     cells = picture["cells"]
+    keys(cells[0], "used_bytes", "sealed_bytes", "leased")
     assert len(cells) * picture["cell_bytes"] >= picture["reserved_bytes"]
     assert sum(cell["used_bytes"] for cell in cells) == picture["used_bytes"] == 64 + 1024 + 200000
     assert sum(cell["sealed_bytes"] for cell in cells) == 1024
@@ -211,6 +217,7 @@ def check_code(daemon, holder):
     with open(path, "rb") as file:
         assert file.read() == whole
     (span,) = ctl_json(daemon, "dump", holder.session, first)["spans"]
+    keys(span, "offset", "size", "bytes")
     assert span == {"offset": first, "size": 64, "bytes": dumped.hex()}
     assert len(ctl_json(daemon, "dump", holder.session)["spans"]) == 3
     assert "no live span" in ctl(daemon, "disasm", holder.session, released, expect=FAILED).stderr
@@ -310,6 +317,23 @@ def check_changes(daemon, holder):
     assert "revoked by the operator" in other.write() and holder.write() == "ok"
     other.stop()
     ctl(daemon, "revoke", other.session, "--yes", expect=FAILED)
+
+
+def check_keys_of_the_manual():
+    """Those that were seen are those that it has."""
+    with open(f"{SOURCE}/docs/jitbrokerctl.1", encoding="utf-8") as file:
+        section = file.read().split(".Sh JSON\n")[1].split("\n.It Cm doctor")[0]
+    names = {word for line in re.findall(r"^\.Va (.*)$", section, re.M) for word in re.findall(r"\w+", line)}
+    assert names == KEYS_SEEN, f"only in the manual, or only in the answers: {names ^ KEYS_SEEN}"
+
+
+def check_metrics_of_the_manual(daemon):
+    names = set(re.findall(r"^jitbroker_(\w+)", ctl(daemon, "metrics").stdout, re.M))
+    names = {re.sub("_(bucket|count|sum)$", "", name) for name in names}
+    with open(f"{SOURCE}/docs/jitbrokerctl.1", encoding="utf-8") as file:
+        section = file.read().split(".Sh METRICS\n")[1].split("\n.El")[0]
+    told = {word for line in re.findall(r"^\.It Li (.*)$", section, re.M) for word in re.findall(r"\w+", line)}
+    assert told == names, f"only in the manual, or only in the metrics: {told ^ names}"
 
 
 def check_revoke_at_a_terminal(daemon, holder):
@@ -424,6 +448,8 @@ def main():
         check_changes(daemon, holder)
         check_exit_statuses(daemon)
         check_completion(daemon, holder)
+        check_keys_of_the_manual()
+        check_metrics_of_the_manual(daemon)
         check_revoke_at_a_terminal(daemon, holder)
 
 
