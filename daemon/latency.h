@@ -15,7 +15,7 @@
 #include "proto/buckets.h"
 #include "proto/request.h"
 
-#define LATENCY_SAMPLE 32u
+#define LATENCY_SAMPLE 64u
 
 struct latency_operation {
     uint64_t done;

@@ -272,7 +272,7 @@ START_TEST(operations_are_counted_each_and_timed_by_a_sample)
     ck_assert_uint_eq(reply->operations[OPERATION_WRITE]->n_buckets, BUCKETS_COUNT);
     for (size_t i = 0; i < BUCKETS_COUNT; i++)
         timed += reply->operations[OPERATION_WRITE]->buckets[i];
-    ck_assert_uint_eq(timed, ROUNDS); /* a multiple of 32: each sample stands for as many */
+    ck_assert_uint_eq(timed, ROUNDS); /* a multiple of 64: each sample stands for as many */
     ck_assert_uint_gt(reply->operations[OPERATION_WRITE]->sum_ns, 0);
     admin__reply__free_unpacked(reply, NULL);
     (void)jitc_close(client);

@@ -267,7 +267,7 @@ def check_rates(daemon, holder):
     """Writes between the two looks are seen, and told as a rate."""
     command = [CTL, "--admin", daemon.admin, "top", "--once", "--json", "--interval", "0.5"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as top:
-        for _ in range(64):  # of 32 of a kind one is timed
+        for _ in range(64):  # of as many of a kind one is timed
             assert holder.write() == "ok"
             time.sleep(0.002)
         frame = json.loads(top.stdout.read())

@@ -57,7 +57,7 @@ START_TEST(a_bucket_is_at_most_a_quarter_wide)
 }
 END_TEST
 
-START_TEST(one_of_32_is_timed_and_stands_for_as_many)
+START_TEST(one_of_64_is_timed_and_stands_for_as_many)
 {
     for (unsigned i = 1; i < LATENCY_SAMPLE; i++)
         run(OPERATION_WRITE, 1, STATUS_OK);
@@ -87,7 +87,7 @@ START_TEST(what_takes_steps_is_timed_always_and_stands_for_itself)
     ck_assert_uint_eq(writes->done, 1);
     for (unsigned i = 1; i < LATENCY_SAMPLE; i++)
         run(OPERATION_WRITE, 1, STATUS_OK);
-    ck_assert_uint_eq(timed(), 1); /* it is none of the 32 */
+    ck_assert_uint_eq(timed(), 1); /* it is none of the 64 */
     run(OPERATION_WRITE, 2, STATUS_OK);
     ck_assert_uint_eq(timed(), 2); /* in the place of a sample too */
     run(OPERATION_WRITE, 1, STATUS_OK);
@@ -125,7 +125,7 @@ int main(void)
     tcase_add_checked_fixture(tests, start, NULL);
     tcase_add_test(tests, each_bucket_begins_where_the_one_before_ends);
     tcase_add_test(tests, a_bucket_is_at_most_a_quarter_wide);
-    tcase_add_test(tests, one_of_32_is_timed_and_stands_for_as_many);
+    tcase_add_test(tests, one_of_64_is_timed_and_stands_for_as_many);
     tcase_add_test(tests, operations_of_other_kinds_between_do_not_matter);
     tcase_add_test(tests, what_takes_steps_is_timed_always_and_stands_for_itself);
     tcase_add_test(tests, a_refusal_is_counted_as_one_and_a_patch_that_finds_other_bytes_is_none);
