@@ -256,14 +256,13 @@ static bool parse(int argc, char **argv, struct invocation *invocation, const st
 
 int main(int argc, char **argv)
 {
+    static struct invocation invocation = {.admin = ADMIN_SOCKET, .interval_ms = 1000};
     const char *named = getenv("JITBROKER_ADMIN");
-    struct invocation invocation = {
-        .admin = named != NULL && named[0] != '\0' ? named : ADMIN_SOCKET,
-        .interval_ms = 1000,
-    };
     const struct verb *verb = NULL;
     int exit_status;
 
+    if (named != NULL && named[0] != '\0')
+        invocation.admin = named;
     if (!parse(argc, argv, &invocation, &verb, &exit_status))
         return exit_status;
     exit_status = verb->run(&invocation);

@@ -341,7 +341,7 @@ static void play(struct input *input)
     if (input_byte(input) % 2 == 0) { /* or the daemon stops with them */
         for (unsigned i = 0; i < ASKERS; i++)
             close_operator(&askers[i]);
-        turn(2);
+        turn(2 * ASKERS); /* one is accepted in each, and ends in the next */
         must_be(server.admin.connections_count, 0);
     }
     server_deinit(&server);
