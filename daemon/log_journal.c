@@ -16,7 +16,7 @@
 #include "daemon/peer.h"
 
 #define FIELDS_MAX 10u
-#define PARTS_PER_FIELD 4u
+#define PARTS_PER_FIELD ((size_t)4)
 #define NUMBER_BYTES 24u
 
 /* Each field as its name, the length of its value, that, and a newline: then no byte of it begins another. */

@@ -13,7 +13,7 @@
 #include "tools/ask.h"
 
 #define PICTURE_COLUMNS 64u
-#define PICTURE_CELLS_MAX (PICTURE_COLUMNS * 32u)
+#define PICTURE_CELLS_MAX (UINT64_C(32) * PICTURE_COLUMNS)
 
 struct picture_cell {
     uint64_t used_bytes;   /* by spans ... */

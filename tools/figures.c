@@ -58,7 +58,7 @@ char *figure_name(char *to, const char *name)
     unsigned used = 0;
 
     for (; *name != '\0' && used + 1 < FIGURE_NAME_BYTES; name++)
-        to[used++] = *name > ' ' && *name <= '~' ? *name : '?';
+        to[used++] = (char)(*name > ' ' && *name <= '~' ? *name : '?');
     if (used == 0)
         to[used++] = '-';
     to[used] = '\0';

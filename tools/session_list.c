@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "tools/json.h"
 
@@ -71,16 +70,16 @@ char *session_flags(char *to, const struct session_row *row)
         {usage->write_once, "write-once"}, {row->end->executor, "orphaned"},
     };
 
+    size_t used = 0;
+
     to[0] = '\0';
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
-        if (!flags[i].is_set)
-            continue;
-        if (to[0] != '\0')
-            (void)strcat(to, ",");
-        (void)strcat(to, flags[i].name); /* all of them fit */
+        if (flags[i].is_set && used < SESSION_FLAGS_BYTES)
+            used += (size_t)snprintf(to + used, SESSION_FLAGS_BYTES - used, "%s%s", used > 0 ? "," : "",
+                                     flags[i].name);
     }
-    if (to[0] == '\0')
-        (void)strcpy(to, "-");
+    if (used == 0)
+        (void)snprintf(to, SESSION_FLAGS_BYTES, "-");
     return to;
 }
 
