@@ -21,7 +21,7 @@
 
 #define ADMIN_GROUP "jitbroker-admin"
 #define ADMIN_CONNECTIONS_MAX 8u
-#define ADMIN_STEP_NS UINT64_C(20000)
+#define ADMIN_STEP_NS UINT64_C(5000)
 
 struct admin_connection;
 struct connection;

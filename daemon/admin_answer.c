@@ -12,7 +12,7 @@
 
 #define NS_PER_MS UINT64_C(1000000)
 /* How much code goes into one step: the daemon copies it twice. */
-#define CODE_STEP_BYTES 16384u
+#define CODE_STEP_BYTES 8192u
 
 /* protobuf-c's messages only point to what they have; in one that is encoded it stays as it is. */
 static char *text(const char *from)

@@ -69,10 +69,8 @@ char *session_flags(char *to, const struct session_row *row)
         {usage->sealed, "sealed"},         {usage->frozen, "frozen"},        {usage->large, "large"},
         {usage->write_once, "write-once"}, {row->end->executor, "orphaned"},
     };
-
     size_t used = 0;
 
-    to[0] = '\0';
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
         if (flags[i].is_set && used < SESSION_FLAGS_BYTES)
             used += (size_t)snprintf(to + used, SESSION_FLAGS_BYTES - used, "%s%s", used > 0 ? "," : "",

@@ -449,8 +449,7 @@ START_TEST(to_revoke_ends_that_session_its_executors_and_nothing_else)
     ck_assert_int_eq(jitc_attach(&executor, end), JITC_OK);
     admin__reply__free_unpacked(admin_ask(fd, ADMIN__VERB__REVOKE, session, 0, 0), NULL);
     assert_status(JITC_E_DISCONNECTED, "revoked by the operator", jitc_alloc(client, &lost, BLOCK_BYTES));
-    assert_status(JITC_E_DISCONNECTED, "revoked by the operator",
-                  jitc_statistics(executor, &usage));
+    assert_status(JITC_E_DISCONNECTED, "revoked by the operator", jitc_statistics(executor, &usage));
     ck_assert_int_eq(jitc_release(other, span.rx), JITC_OK);
     ck_assert_int_eq(jitc_flush(other), JITC_OK);
     reply = admin_ask(fd, ADMIN__VERB__STATUS, 0, 0, 0);
@@ -494,6 +493,44 @@ START_TEST(an_answer_about_a_session_that_ends_meanwhile_says_so)
     (void)jitc_close(client);
     (void)close(fd);
     (void)close(other);
+}
+END_TEST
+
+START_TEST(an_answer_about_a_span_that_changes_meanwhile_says_so)
+{
+    jitc_client *client = broker_connect(&admin.broker, NULL);
+    int fd = admin_connect(&admin);
+    uint64_t session = session_of(client);
+
+    for (int is_released = 0; is_released < 2; is_released++) {
+        Admin__Reply *reply;
+        jitc_span span;
+        jitc_span others[2];
+        bool more = true;
+
+        ck_assert_int_eq(jitc_alloc(client, &span, LARGE_BYTES), JITC_OK);
+        admin_send(fd, ADMIN__VERB__CODE, session, offset_of(client, &span), 0);
+        reply = admin_receive(fd);
+        if (is_released) { /* two others in its place */
+            ck_assert_int_eq(jitc_release(client, span.rx), JITC_OK);
+            ck_assert_int_eq(jitc_alloc(client, &others[0], LARGE_BYTES / 16), JITC_OK);
+            ck_assert_int_eq(jitc_alloc(client, &others[1], LARGE_BYTES), JITC_OK);
+        } else {
+            ck_assert_int_eq(jitc_shrink(client, &span, LARGE_BYTES - BLOCK_BYTES), JITC_OK);
+        }
+        ck_assert_int_eq(jitc_flush(client), JITC_OK);
+        while (more) {
+            admin__reply__free_unpacked(reply, NULL);
+            reply = admin_receive(fd);
+            more = reply->more != 0;
+        }
+        ck_assert_ptr_nonnull(reply->error);
+        ck_assert_int_eq(reply->error->code, ADMIN__CODE__NO_SPAN);
+        ck_assert_ptr_nonnull(strstr(reply->error->text, "meanwhile"));
+        admin__reply__free_unpacked(reply, NULL);
+    }
+    (void)jitc_close(client);
+    (void)close(fd);
 }
 END_TEST
 
@@ -708,6 +745,7 @@ int main(void)
     tcase_add_test(tests, the_bytes_of_a_span_are_those_that_were_written);
     tcase_add_test(tests, to_revoke_ends_that_session_its_executors_and_nothing_else);
     tcase_add_test(tests, an_answer_about_a_session_that_ends_meanwhile_says_so);
+    tcase_add_test(tests, an_answer_about_a_span_that_changes_meanwhile_says_so);
     tcase_add_test(tests, a_reload_tells_whether_the_policy_was_right_and_where_not);
     tcase_add_test(tests, the_logs_level_is_changed_while_it_runs);
     tcase_add_test(tests, what_is_no_request_ends_the_connection);
