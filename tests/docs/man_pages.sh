@@ -58,7 +58,7 @@ sed -n '/^The events, by/,/^\.El/s/^\.\(It\|Li\) //p' "$docs/jitbrokerd.8" | tr 
         error | notice) level=$(echo "$word" | tr '[:lower:]' '[:upper:]') ;;
         information) level=INFO ;;
         debugging) level=DEBUG ;;
-        *_* | started | stopping | adopted) echo "$word $level" ;;
+        *_* | started | stopping | adopted | finding) echo "$word $level" ;;
         esac
     done | sort >"$work/page"
 same "events of jitbrokerd"
