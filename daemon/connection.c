@@ -126,6 +126,7 @@ static void connection_close(struct connection *connection)
     if (connection->next != NULL)
         connection->next->prev = connection->prev;
     server->connections_count--;
+    admin_forget(&server->admin, connection);
     disown(connection);
     uv_close((uv_handle_t *)&connection->poll, on_closed);
     uv_close((uv_handle_t *)&connection->timer, on_closed);
@@ -497,8 +498,8 @@ static void audit(struct connection *connection, const struct request *request, 
                                    written);
 }
 
-bool connection_run(struct connection *connection, const struct request *request, uint64_t key,
-                    struct result *result)
+static bool run_step(struct connection *connection, const struct request *request, uint64_t key,
+                     struct result *result)
 {
     struct ledger *ledger = &connection->session->ledger;
     uint64_t findings = ledger->page->findings;
@@ -517,6 +518,17 @@ bool connection_run(struct connection *connection, const struct request *request
     if (result->status != STATUS_OK && result->status != STATUS_MISMATCH)
         note_refusal(connection, operation_name(request->operation), result);
     return true;
+}
+
+bool connection_run(struct connection *connection, const struct request *request, uint64_t key,
+                    struct result *result)
+{
+    struct latency *latency = &connection->server->latency;
+    uint64_t step_ns = latency_begin(latency, request->operation, connection->operation_began_ns);
+    bool is_done = run_step(connection, request, key, result);
+
+    latency_end(latency, request, step_ns, &connection->operation_began_ns, result, is_done);
+    return is_done;
 }
 
 /* False: there is more of it to do. */

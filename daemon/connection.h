@@ -63,7 +63,8 @@ struct connection {
     uint64_t round;                /* of its user's in which it was served last */
     uint64_t operations;
     uint64_t refusals;
-    struct audit_source audit; /* of its session */
+    uint64_t operation_began_ns; /* of one that is done in steps; 0: there is none */
+    struct audit_source audit;   /* of its session */
 };
 
 /*

@@ -22,13 +22,13 @@
 #include "daemon/server.h"
 #include "daemon/supervisor.h"
 
-/* The policy that the options ask for; NULL after saying why there is none. */
-static struct policy *read_policy(const struct options *options)
+/* The policy that the options ask for; NULL: *mistake says why there is none. */
+static struct policy *read_policy(const struct options *options, char *mistake, size_t mistake_bytes)
 {
     const char *path = options->config != NULL ? options->config : JITBROKER_CONFIG;
     struct policy *policy;
-    char mistake[512];
 
+    mistake[0] = '\0';
     /* A private broker, or a user's, obeys whoever started it, not the system's policy. */
     if (options->config == NULL && (options->fd >= 0 || options->user)) {
         policy = config_defaults(options->user ? "user" : "private");
@@ -37,25 +37,23 @@ static struct policy *read_policy(const struct options *options)
             policy->classes[0]->huge_pages = true;
         }
         if (policy == NULL)
-            log_line(LOG_ERROR, "no memory for a policy");
+            (void)snprintf(mistake, mistake_bytes, "no memory for a policy");
         return policy;
     }
-    policy = config_read(path, options->config == NULL, mistake, sizeof mistake);
-    if (policy == NULL && (options->check_config || options->explain))
-        (void)fprintf(stderr, "%s\n", mistake);
-    else if (policy == NULL)
-        log_line(LOG_ERROR, "%s", mistake);
-    return policy;
+    return config_read(path, options->config == NULL, mistake, mistake_bytes);
 }
 
 /* For who asks what the files mean; the exit status. */
 static int tell_policy(const struct options *options)
 {
-    struct policy *policy = read_policy(options);
+    char mistake[POLICY_MISTAKE_BYTES];
+    struct policy *policy = read_policy(options, mistake, sizeof mistake);
     int status = EXIT_SUCCESS;
 
-    if (policy == NULL)
+    if (policy == NULL) {
+        (void)fprintf(stderr, "%s\n", mistake);
         return EXIT_CONFIG;
+    }
     if (options->explain)
         status = explain(stdout, policy, &options->peer) ? EXIT_SUCCESS : EXIT_FAILURE;
     for (unsigned i = 0; i < policy->files_count && !options->explain; i++)
@@ -120,19 +118,22 @@ static void reload(struct server *server)
     struct policy *policy;
 
     (void)sd_notify(0, "RELOADING=1");
-    policy = read_policy(reload_options);
-    if (policy != NULL && !start_audit(server, policy))
+    policy = read_policy(reload_options, server->policy_mistake, POLICY_MISTAKE_BYTES);
+    if (policy != NULL && !start_audit(server, policy)) {
         policy = policy_unref(policy);
+        (void)snprintf(server->policy_mistake, POLICY_MISTAKE_BYTES,
+                       "the audit trail that it asks for can't be kept; the log says why");
+    }
     if (policy == NULL) {
-        log_line(LOG_ERROR, "the policy in force stays");
+        log_event(LOG_POLICY_REFUSED, NULL, server->policy_mistake, "in_force=as_before");
         /* Who moved the trail's file away is obeyed all the same. */
         (void)start_audit(server, server->policy);
     } else {
         warn_of_policy(policy);
         bound_addresses(policy);
         server_set_policy(server, policy);
-        log_line(LOG_NOTICE, "policy read anew: %zu classes; %u connections keep what they were granted",
-                 policy->classes_count, (unsigned)server->connections_count);
+        log_event(LOG_POLICY_LOADED, NULL, NULL, "classes=%zu connections=%u", policy->classes_count,
+                  (unsigned)server->connections_count);
         (void)policy_unref(policy);
     }
     (void)sd_notify(0, "READY=1");
@@ -155,7 +156,7 @@ static int listen_on(struct server *server, struct listen_path *path, mode_t mod
 struct passed {
     struct stored *stored; /* an earlier daemon's */
     unsigned stored_count;
-    int listeners[SERVER_LISTENERS_MAX];
+    struct stored listeners[SERVER_LISTENERS_MAX];
     unsigned listeners_count;
 };
 
@@ -180,11 +181,22 @@ static bool sort_passed(struct passed *passed)
         if (adoption_is_for(names[i]))
             passed->stored[passed->stored_count++] = (struct stored){names[i], fd};
         else if (passed->listeners_count < SERVER_LISTENERS_MAX)
-            passed->listeners[passed->listeners_count++] = fd;
+            passed->listeners[passed->listeners_count++] = (struct stored){names[i], fd};
         else
             (void)close(fd);
     }
     return true;
+}
+
+/* Operators' come by their name, and all others are clients'. 0 or -errno. */
+static int listen_to_passed(struct server *server, const struct stored *passed)
+{
+    int is_ours = sd_is_socket(passed->fd, AF_UNIX, SOCK_SEQPACKET, 1);
+
+    if (is_ours <= 0)
+        return is_ours == 0 ? -ESOCKTNOSUPPORT : is_ours; /* systemd.socket(5): ListenSequentialPacket= */
+    return strcmp(passed->name, "jitbroker-admin") == 0 ? admin_listen(&server->admin, server, passed->fd)
+                                                        : server_listen(server, passed->fd);
 }
 
 static int listen_activated(struct server *server, const struct passed *passed)
@@ -197,15 +209,10 @@ static int listen_activated(struct server *server, const struct passed *passed)
         return -ENOENT;
     }
     for (unsigned i = 0; i < count; i++) {
-        int fd = passed->listeners[i];
-        int error = sd_is_socket(fd, AF_UNIX, SOCK_SEQPACKET, 1);
+        int error = listen_to_passed(server, &passed->listeners[i]);
 
-        if (error > 0)
-            error = server_listen(server, fd);
-        else if (error == 0)
-            error = -ESOCKTNOSUPPORT; /* systemd.socket(5): ListenSequentialPacket= */
         if (error != 0) {
-            log_line(LOG_ERROR, "descriptor %d from systemd: %s", fd, strerror(-error));
+            log_line(LOG_ERROR, "descriptor %d from systemd: %s", passed->listeners[i].fd, strerror(-error));
             return error;
         }
     }
@@ -240,6 +247,19 @@ static int listen_by_options(const struct options *options, struct server *serve
     }
     /* Everyone may connect to the system's socket: who is served is the policy's business. */
     return listen_on(server, path, options->user ? 0600 : 0666);
+}
+
+/* For a daemon that no manager passes one to. */
+static int listen_for_operators(const struct options *options, struct server *server,
+                                struct listen_path *path)
+{
+    int error = listen_path_set(path, options->admin);
+    int fd = error != 0 ? error : listen_at(path, 0660);
+
+    error = fd < 0 ? fd : admin_listen(&server->admin, server, fd);
+    if (error != 0)
+        log_line(LOG_ERROR, "%s: %s", options->admin, strerror(-error));
+    return error;
 }
 
 static int open_sockets(const struct options *options, struct server *server, const struct passed *passed,
@@ -289,18 +309,20 @@ static void confine(bool has_path)
  * Whoever has a session keeps it: where there are some to go on with, a broken policy is no reason not to.
  * What they were granted is in their ledgers.
  */
-static struct policy *choose_policy(const struct options *options, const struct passed *passed)
+static struct policy *choose_policy(const struct options *options, const struct passed *passed, char *mistake,
+                                    size_t mistake_bytes)
 {
-    struct policy *policy = read_policy(options);
+    struct policy *policy = read_policy(options, mistake, mistake_bytes);
 
-    if (policy != NULL || passed->stored_count == 0)
+    if (policy != NULL)
         return policy;
-    policy = config_defaults(NULL);
-    if (policy == NULL)
-        return NULL;
-    policy->is_broken = true;
-    log_line(LOG_ERROR, "the sessions that there are go on; nobody new is served until the policy is mended "
-                        "and read anew (SIGHUP)");
+    /* Whose sessions go on have theirs in force; nobody new is served until the files are mended and read
+     * anew. */
+    log_event(LOG_POLICY_REFUSED, NULL, mistake, "in_force=%s",
+              passed->stored_count > 0 ? "sessions" : "none");
+    policy = passed->stored_count > 0 ? config_defaults(NULL) : NULL;
+    if (policy != NULL)
+        policy->is_broken = true;
     return policy;
 }
 
@@ -317,6 +339,7 @@ static void adopt(struct server *server, struct passed *passed)
 static int serve(const struct options *options, struct server *server, struct passed *passed)
 {
     struct listen_path path = {.bound = false};
+    struct listen_path admin_path = {.bound = false};
     int error;
 
     /* A trail that is asked for and can't be kept is a mistake of the configuration: nobody is served. */
@@ -325,11 +348,14 @@ static int serve(const struct options *options, struct server *server, struct pa
     adopt(server, passed);
     bound_addresses(server->policy);
     error = open_sockets(options, server, passed, &path);
+    if (error == 0 && options->admin != NULL)
+        error = listen_for_operators(options, server, &admin_path);
     if (error == 0) {
-        confine(path.bound);
+        confine(path.bound || admin_path.bound);
         server_run(server);
     }
     listen_path_unlink(&path);
+    listen_path_unlink(&admin_path);
     return error == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
@@ -339,6 +365,7 @@ int main(int argc, char **argv)
     static struct options options;
     struct passed passed = {.stored_count = 0};
     struct policy *policy;
+    char mistake[POLICY_MISTAKE_BYTES];
     int status;
     int error;
 
@@ -356,9 +383,10 @@ int main(int argc, char **argv)
     /* A private broker's stderr is that of the program which it serves. */
     if (options.fd >= 0)
         log_set_level(LOG_WARNING);
+    log_init();
     if (!sort_passed(&passed))
         return EXIT_FAILURE;
-    policy = choose_policy(&options, &passed);
+    policy = choose_policy(&options, &passed, mistake, sizeof mistake);
     if (policy == NULL)
         return EXIT_CONFIG;
 
@@ -380,6 +408,7 @@ int main(int argc, char **argv)
         log_line(LOG_ERROR, "can't start: %s", strerror(-error));
         return EXIT_FAILURE;
     }
+    memcpy(server.policy_mistake, mistake, sizeof mistake);
     server.on_reload = options.fd < 0 ? reload : NULL;
     status = serve(&options, &server, &passed);
     server_deinit(&server);

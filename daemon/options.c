@@ -18,6 +18,7 @@ static const char usage[] =
     "  -u, --user           serve this user, on systemd's sockets or $XDG_RUNTIME_DIR/jitbroker/socket\n"
     "  -f, --fd=N           serve the connected socket N, and end when it closes\n"
     "      --supervise      with --socket or --user: keep the sessions for a daemon that this starts anew\n"
+    "  -a, --admin=PATH     answer jitbrokerctl on this socket\n"
     "  -c, --config=FILE    read FILE instead of " JITBROKER_CONFIG "\n"
     "      --check-config   say whether the configuration is right, and end\n"
     "      --explain        say what a peer gets by the configuration, and by which line, and end:\n"
@@ -110,6 +111,7 @@ bool options_parse(struct options *options, int argc, char **argv, int *status)
         {"user", no_argument, NULL, 'u'},
         {"fd", required_argument, NULL, 'f'},
         {"supervise", no_argument, NULL, OPTION_SUPERVISE},
+        {"admin", required_argument, NULL, 'a'},
         {"config", required_argument, NULL, 'c'},
         {"check-config", no_argument, NULL, OPTION_CHECK_CONFIG},
         {"explain", no_argument, NULL, OPTION_EXPLAIN},
@@ -125,7 +127,7 @@ bool options_parse(struct options *options, int argc, char **argv, int *status)
     int option;
 
     *options = (struct options){.fd = -1, .peer = {.uid = (uid_t)-1, .gid = (gid_t)-1}};
-    while ((option = getopt_long(argc, argv, "s:uf:c:hV", longs, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "s:uf:a:c:hV", longs, NULL)) != -1) {
         switch (option) {
         case 's':
             options->socket = optarg;
@@ -139,6 +141,9 @@ bool options_parse(struct options *options, int argc, char **argv, int *status)
             break;
         case OPTION_SUPERVISE:
             options->supervise = true;
+            break;
+        case 'a':
+            options->admin = optarg;
             break;
         case 'c':
             options->config = optarg;
@@ -179,6 +184,10 @@ bool options_parse(struct options *options, int argc, char **argv, int *status)
     }
     if (options->supervise && options->socket == NULL && !options->user) {
         (void)fputs("jitbrokerd: --supervise needs --socket or --user\n", stderr);
+        return fail(status);
+    }
+    if (options->admin != NULL && options->fd >= 0) {
+        (void)fputs("jitbrokerd: --fd serves one client, and --admin nobody then\n", stderr);
         return fail(status);
     }
     if (options->explain ? options->peer.uid == (uid_t)-1 : names_peer) {

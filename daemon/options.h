@@ -13,6 +13,7 @@
 struct options {
     const char *socket; /* NULL: the sockets that systemd passed */
     const char *config; /* NULL: the default file, if there is one */
+    const char *admin;  /* NULL: no socket for operators but one that systemd passed */
     int fd;             /* -1: none */
     bool user;
     bool supervise;

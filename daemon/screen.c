@@ -88,7 +88,9 @@ bool screen_pass(struct session *session, const struct heap_span *span, uint64_t
     session->ledger.page->findings++;
     if (session->class->scan == SCAN_REPORT) {
         if (session->ledger.page->findings <= LOGGED_FINDINGS_MAX)
-            log_client(LOG_NOTICE, "session %" PRIu64 ": scan: %s", session->id, text);
+            log_event(LOG_FINDING,
+                      &(struct log_subject){.session = session->id, .class = session->class->name}, text,
+                      "findings=%" PRIu64, session->ledger.page->findings);
         return true;
     }
     (void)result_refuse(result, STATUS_FORBIDDEN, field, "%s", text);

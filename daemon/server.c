@@ -34,6 +34,7 @@ static void server_stop(struct server *server)
     while (server->connections != NULL)
         connection_end(server->connections, STATUS_STOPPING, "the daemon stops");
     server->audit = audit_free(server->audit);
+    admin_stop(&server->admin);
     for (unsigned i = 0; i < server->listeners_count; i++) {
         uv_close((uv_handle_t *)&server->listeners[i].poll, NULL);
         uv_close((uv_handle_t *)&server->listeners[i].retry, NULL);

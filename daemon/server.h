@@ -7,8 +7,10 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "daemon/admin.h"
 #include "daemon/audit.h"
 #include "daemon/connection.h"
+#include "daemon/latency.h"
 #include "daemon/policy.h"
 #include "daemon/poller.h"
 #include "daemon/quota.h"
@@ -16,6 +18,7 @@
 #include "proto/codec.h"
 
 #define SERVER_LISTENERS_MAX 8u
+#define POLICY_MISTAKE_BYTES 512u
 
 struct listener {
     struct server *server;
@@ -37,8 +40,12 @@ struct server {
     uv_poll_t highest; /* descriptor: only for the table that libuv has of them */
     struct poller poller;
     struct store store;
-    struct audit *audit; /* NULL where no class has one */
-    uint64_t turn;       /* of the loop, counted from 1 */
+    struct admin admin;
+    struct latency latency;
+    char
+        policy_mistake[POLICY_MISTAKE_BYTES]; /* of the files as they were read last; "": they are in force */
+    struct audit *audit;                      /* NULL where no class has one */
+    uint64_t turn;                            /* of the loop, counted from 1 */
     bool has_watchdog;
     bool stopping;
     bool leaves;                              /* stopping, and the sessions are the next daemon's */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <uv.h>
 
 #include "daemon/log.h"
 #include "daemon/memfd.h"
@@ -119,6 +120,7 @@ static struct session *session_allocate(uint64_t id, const struct class *class, 
     session->id = id;
     session->refs = 1;
     session->class = class;
+    session->began_ns = uv_hrtime();
     session->shape = *shape;
     session->arena.fd = -1;
     session->ledger.fd = -1;

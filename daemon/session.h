@@ -23,6 +23,7 @@ struct session {
     uint64_t id;
     unsigned refs;             /* its owner's, and one for each executor */
     const struct class *class; /* what it was granted by; outlives it */
+    uint64_t began_ns;         /* by CLOCK_MONOTONIC */
     struct shape shape;
     struct arena arena;
     struct ledger ledger;   /* all of it that outlives the daemon, but for the arena's bytes */

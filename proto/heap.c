@@ -388,6 +388,15 @@ bool heap_next(const struct heap *heap, uint64_t from, struct heap_span *span)
     return false;
 }
 
+uint64_t heap_next_block(const struct heap *heap, uint64_t offset)
+{
+    uint64_t index = (offset + BLOCK_BYTES - 1) / BLOCK_BYTES;
+
+    if (index >= heap->units_grown)
+        return heap_grown_bytes(heap);
+    return (uint64_t)bit_next(heap->taken, (uint32_t)index, heap->units_grown, 0) * BLOCK_BYTES;
+}
+
 void heap_prefetch(const struct heap *heap, uint64_t offset)
 {
     const struct unit *unit = &heap->units[offset / BLOCK_BYTES];

@@ -131,6 +131,8 @@ bool heap_find_around(const struct heap *heap, uint64_t offset, struct heap_span
 
 /* The first span that starts at `from` or behind it; false: none. Its cost is that of the units between. */
 bool heap_next(const struct heap *heap, uint64_t from, struct heap_span *span);
+/* The first block, one that has a span or is leased, from `offset` on, or the end of memory. */
+uint64_t heap_next_block(const struct heap *heap, uint64_t offset);
 
 /* A hint that the span that starts at `offset`, below the arena's end, will be looked for. */
 void heap_prefetch(const struct heap *heap, uint64_t offset);

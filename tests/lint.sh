@@ -20,7 +20,7 @@ analyzer=build/lint-analyzer
 echo "== clang-tidy"
 # It wants to know how each file is compiled, and the generated headers.
 cmake --preset release -B "$tidy" -DJITBROKER_TESTS=OFF -DJITBROKER_EXAMPLES=OFF >/dev/null
-cmake --build "$tidy" --target jitbroker_messages -- --quiet
+cmake --build "$tidy" --target jitbroker_messages jitbroker_admin_messages -- --quiet
 # shellcheck disable=SC2086 # a list of files
 printf '%s\n' $sources | xargs -P "$(nproc)" -n 4 clang-tidy -p "$tidy" --quiet || status=1
 
@@ -31,5 +31,5 @@ cmake --build "$analyzer" -- --quiet -k 0 || status=1
 
 echo "== shellcheck"
 # shellcheck disable=SC2046 # a list of files
-shellcheck --severity=warning check demo $(git ls-files '*.sh') || status=1
+shellcheck --severity=warning check demo tools/jitbrokerctl.bash $(git ls-files '*.sh') || status=1
 exit $status

@@ -1,179 +1,134 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * jitbrokerctl: the operator's command. A verb is one row of `verbs` and one function.
- * Exit status, for every verb: 0 yes or done, 1 no or failed, 2 the command line is wrong.
+ * jitbrokerctl: the operator's command. A verb is one row of `verbs` and one function, in a file of its
+ * duty; which options it takes its row says too.
  */
 #include <errno.h>
 #include <getopt.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <jitclient.h>
 
-#define EXIT_YES 0
-#define EXIT_NO 1
-#define EXIT_USAGE 2
+#include "proto/admin.h"
+#include "tools/invocation.h"
 
-#define PEER_OPTIONS_MAX 8
+#define INTERVAL_MIN_MS 10u
+#define INTERVAL_MAX_MS 3600000u
 
-struct invocation {
-    const char *socket; /* NULL: where the library looks */
-    bool json;
-    char *peer[PEER_OPTIONS_MAX]; /* "--uid=33" and so on, for the daemon's --explain */
-    int peer_count;
+/* Options of some verbs, and what a verb's arguments are. */
+enum {
+    TAKES_SOCKET = 1,
+    TAKES_ADMIN = 2,
+    TAKES_JSON = 4,
+    TAKES_PEER = 8,
+    TAKES_SVG = 16,
+    TAKES_OUTPUT = 32,
+    TAKES_TOP = 64,
+    TAKES_YES = 128,
+    IS_OF_SESSION = 256,
 };
 
 struct verb {
     const char *name;
-    const char *object; /* its argument; NULL: it takes none */
+    const char *arguments; /* for the help */
+    unsigned takes;
+    int arguments_min;
+    int arguments_max;
     const char *what;
     int (*run)(const struct invocation *invocation);
 };
 
-/* ---- JSON ------------------------------------------------------------------- */
+#define ASKS (TAKES_ADMIN | TAKES_JSON)
 
-static void json_string(const char *text)
-{
-    putchar('"');
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c == '"' || c == '\\')
-            printf("\\%c", c);
-        else if (c == '\n')
-            printf("\\n");
-        else if (c < 0x20 || c == 0x7f)
-            printf("\\u%04x", c);
-        else
-            putchar(c);
-    }
-    putchar('"');
-}
-
-struct bit {
-    uint32_t bit;
-    const char *name;
+static const struct verb verbs[] = {
+    {"status", "", ASKS, 0, 0, "what the daemon has, against its limits", verb_status},
+    {"sessions", "", ASKS, 0, 0, "all sessions, with what each holds and did", verb_sessions},
+    {"spans", "SESSION", ASKS | IS_OF_SESSION, 1, 1, "a session's spans", verb_spans},
+    {"map", "SESSION", ASKS | TAKES_SVG | IS_OF_SESSION, 1, 1,
+     "a picture of its arena: how full, how fragmented", verb_map},
+    {"disasm", "SESSION OFFSET", ASKS | IS_OF_SESSION, 2, 2, "the instructions of the span around an offset",
+     verb_disasm},
+    {"dump", "SESSION [OFFSET]", ASKS | TAKES_OUTPUT | IS_OF_SESSION, 1, 2,
+     "the bytes of that span; or of all, each at its offset", verb_dump},
+    {"top", "", ASKS | TAKES_TOP, 0, 0, "what happens now: rates, latency, the busiest sessions", verb_top},
+    {"metrics", "", TAKES_ADMIN, 0, 0, "the daemon's figures as OpenMetrics text", verb_metrics},
+    {"revoke", "SESSION", ASKS | TAKES_YES | IS_OF_SESSION, 1, 1, "end a session, and its executors",
+     verb_revoke},
+    {"reload", "", ASKS, 0, 0, "read the policy anew, and say whether it was right", verb_reload},
+    {"log-level", "LEVEL", ASKS, 1, 1, "log error, warning, notice, info, or debug, and above",
+     verb_log_level},
+    {"doctor", "", TAKES_SOCKET | TAKES_JSON, 0, 0,
+     "try whether a process started here can run generated code", verb_doctor},
+    {"policy", "explain", TAKES_PEER, 1, 1, "what a peer would get by the policy's files, and why",
+     verb_policy},
 };
 
-static void json_bits(const char *key, uint32_t bits, const struct bit *names, size_t count)
+#define VERBS_COUNT (sizeof verbs / sizeof verbs[0])
+
+static void print_help(FILE *out)
 {
-    printf("  \"%s\": {", key);
-    for (size_t i = 0; i < count; i++) {
-        const char *no = bits & (names[i].bit << JITC_PROBE_UNKNOWN_SHIFT) ? "null" : "false";
-        printf("%s\"%s\": %s", i ? ", " : "", names[i].name, bits & names[i].bit ? "true" : no);
-    }
-    printf("},\n");
-}
-
-/* ---- doctor ----------------------------------------------------------------- */
-
-static const struct bit can_names[] = {
-    {JITC_CAN_WRITE_EXECUTE, "write_execute"},
-    {JITC_CAN_FLIP, "flip"},
-    {JITC_CAN_DUAL_MAP, "dual_map"},
-    {JITC_CAN_MAP_READ_ONLY, "map_read_only"},
-    {JITC_CAN_REACH_BROKER, "reach_broker"},
-    {JITC_CAN_SPAWN_BROKER, "spawn_broker"},
-    {JITC_CAN_RUN, "run"},
-};
-
-static const struct bit lockdown_names[] = {
-    {JITC_LOCKDOWN_NO_NEW_PRIVS, "no_new_privs"}, {JITC_LOCKDOWN_MDWE, "mdwe"},
-    {JITC_LOCKDOWN_SECCOMP, "seccomp"},           {JITC_LOCKDOWN_SEAL_ARENAS, "seal_arenas"},
-    {JITC_LOCKDOWN_LANDLOCK, "landlock"},
-};
-
-static void doctor_print_json(int status, const jitc_probe_result *probe)
-{
-    printf("{\n  \"status\": %d,\n  \"status_text\": ", status);
-    json_string(jitc_strerror(status));
-    printf(",\n  \"detail\": ");
-    json_string(status == JITC_OK ? "" : jitc_error_detail());
-    printf(",\n");
-    json_bits("can", probe->can, can_names, sizeof can_names / sizeof can_names[0]);
-    json_bits("lockdown", probe->lockdown, lockdown_names, sizeof lockdown_names / sizeof lockdown_names[0]);
-    printf("  \"report\": ");
-    json_string(probe->report);
-    printf("\n}\n");
-}
-
-static int doctor(const struct invocation *invocation)
-{
-    jitc_options options;
-    jitc_options_init(&options);
-    options.socket = invocation->socket;
-    jitc_probe_result probe = {.struct_size = sizeof probe};
-    int status = jitc_probe(&probe, &options);
-    if (invocation->json)
-        doctor_print_json(status, &probe);
-    else
-        fputs(probe.report, stdout);
-    return status == JITC_OK ? EXIT_YES : EXIT_NO;
-}
-
-/* ---- policy explain ------------------------------------------------------------- */
-
-/* The daemon's own reader of the policy is asked: there is no other. */
-static int policy_explain(const struct invocation *invocation)
-{
-    const char *named = getenv("JITBROKER_DAEMON");
-    const char *daemon = named != NULL && named[0] != '\0' ? named : JITBROKERD_PATH;
-    static char name[] = "jitbrokerd";
-    static char option[] = "--explain";
-    char *arguments[PEER_OPTIONS_MAX + 3] = {name, option};
-
-    if (invocation->json) {
-        fputs("jitbrokerctl: policy explain has no --json\n", stderr);
-        return EXIT_USAGE;
-    }
-    memcpy(arguments + 2, invocation->peer, sizeof invocation->peer);
-    (void)execv(daemon, arguments);
-    fprintf(stderr, "jitbrokerctl: %s: %s\n", daemon, strerror(errno));
-    return EXIT_NO;
+    (void)fprintf(out, "usage: jitbrokerctl [OPTION]... VERB [ARGUMENT]...\n\nVerbs:\n");
+    for (size_t i = 0; i < VERBS_COUNT; i++)
+        (void)fprintf(out, "  %-9s %-17s %s\n", verbs[i].name, verbs[i].arguments, verbs[i].what);
+    (void)fprintf(out,
+                  "\nOptions:\n"
+                  "  --json           print JSON; metrics and policy explain have none\n"
+                  "  --admin PATH     operators' socket; else $JITBROKER_ADMIN, " ADMIN_SOCKET "\n"
+                  "  --socket PATH    doctor: clients' socket; else $JITBROKER_SOCKET, the usual places\n"
+                  "  --svg            map: as an SVG document\n"
+                  "  --output FILE    dump: to there\n"
+                  "  --interval S     top: seconds between two looks; 1 if not given\n"
+                  "  --once           top: one frame, and end\n"
+                  "  --yes            revoke: nobody is asked\n"
+                  "  --uid UID, --gid GID, --unit UNIT, --label LABEL\n"
+                  "                   policy explain: whom it is asked for; --uid is needed\n"
+                  "  --config FILE    policy explain: another file than " JITBROKER_CONFIG "\n"
+                  "  --help           print this\n"
+                  "  --version        print the version\n"
+                  "\nExit status: 0 done, 1 failed or no such session, 2 the command line is wrong, 3 the\n"
+                  "admin socket can't be reached, or does not answer you.\n");
 }
 
 /* ---- The command line --------------------------------------------------------- */
 
-static const struct verb verbs[] = {
-    {"doctor", NULL, "try whether a process started here can run generated code, and say why not", doctor},
-    {"policy", "explain", "say what a peer would get by the policy's files, and by which line",
-     policy_explain},
-};
-
-#define VERB_COUNT (sizeof verbs / sizeof verbs[0])
-
-static void print_help(FILE *out)
-{
-    fprintf(out, "usage: jitbrokerctl [--socket PATH] [--json] VERB\n\nVerbs:\n");
-    for (size_t i = 0; i < VERB_COUNT; i++)
-        fprintf(out, "  %s%s%-*s %s\n", verbs[i].name, verbs[i].object != NULL ? " " : "",
-                (int)(15 - strlen(verbs[i].name)), verbs[i].object != NULL ? verbs[i].object : "",
-                verbs[i].what);
-    fprintf(out, "\nOptions:\n"
-                 "  --socket PATH  the broker's socket; without it $JITBROKER_SOCKET and the usual places\n"
-                 "  --json         print JSON\n"
-                 "  --uid UID, --gid GID, --unit UNIT, --label LABEL\n"
-                 "                 policy explain: whom it is asked for; --uid is needed\n"
-                 "  --config FILE  policy explain: another file than " JITBROKER_CONFIG "\n"
-                 "  --help         print this\n"
-                 "  --version      print the version\n");
-}
-
 static int usage_error(const char *problem, const char *what)
 {
-    fprintf(stderr, "jitbrokerctl: %s%s; see jitbrokerctl --help\n", problem, what);
+    (void)fprintf(stderr, "jitbrokerctl: %s%s; see jitbrokerctl --help\n", problem, what);
     return EXIT_USAGE;
 }
 
 static const struct verb *find_verb(const char *name)
 {
-    for (size_t i = 0; i < VERB_COUNT; i++) {
+    for (size_t i = 0; i < VERBS_COUNT; i++) {
         if (strcmp(verbs[i].name, name) == 0)
             return &verbs[i];
     }
     return NULL;
+}
+
+/* Decimal, or with 0x. */
+static bool parse_number(const char *text, uint64_t *number)
+{
+    bool is_hexadecimal = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
+    char *end;
+
+    errno = 0;
+    *number = strtoull(text, &end, is_hexadecimal ? 16 : 10);
+    return errno == 0 && text[0] >= '0' && text[0] <= '9' && *end == '\0';
+}
+
+static bool parse_interval(const char *text, uint32_t *ms)
+{
+    char *end;
+    double seconds = strtod(text, &end);
+
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || seconds * 1000 < INTERVAL_MIN_MS ||
+        seconds * 1000 > INTERVAL_MAX_MS)
+        return false;
+    *ms = (uint32_t)(seconds * 1000);
+    return true;
 }
 
 /* False where there is no room for one more. */
@@ -184,81 +139,136 @@ static bool add_peer_option(struct invocation *invocation, const char *name, con
     return asprintf(&invocation->peer[invocation->peer_count++], "--%s=%s", name, value) > 0;
 }
 
-enum parsed { PARSED_VERB, PARSED_EXIT };
+enum { OPTION_HELP = 1 << 16, OPTION_VERSION, OPTION_ONCE, OPTION_INTERVAL };
 
-/* PARSED_EXIT: all is said already, and *exit_status is the answer. */
-static enum parsed parse(int argc, char **argv, struct invocation *invocation, const struct verb **verb,
-                         int *exit_status)
+static const struct option options[] = {
+    {"socket", required_argument, NULL, TAKES_SOCKET}, {"admin", required_argument, NULL, TAKES_ADMIN},
+    {"json", no_argument, NULL, TAKES_JSON},           {"svg", no_argument, NULL, TAKES_SVG},
+    {"output", required_argument, NULL, TAKES_OUTPUT}, {"interval", required_argument, NULL, OPTION_INTERVAL},
+    {"once", no_argument, NULL, OPTION_ONCE},          {"yes", no_argument, NULL, TAKES_YES},
+    {"uid", required_argument, NULL, TAKES_PEER},      {"gid", required_argument, NULL, TAKES_PEER},
+    {"unit", required_argument, NULL, TAKES_PEER},     {"label", required_argument, NULL, TAKES_PEER},
+    {"config", required_argument, NULL, TAKES_PEER},   {"help", no_argument, NULL, OPTION_HELP},
+    {"version", no_argument, NULL, OPTION_VERSION},    {NULL, 0, NULL, 0},
+};
+
+/* Takes one option; what is to be done at once, and ends the program, is its exit status, or else -1. */
+static int take_option(struct invocation *invocation, int option, const char *name, unsigned *given)
 {
-    enum { OPTION_SOCKET = 1, OPTION_JSON, OPTION_HELP, OPTION_VERSION, OPTION_PEER };
-    static const struct option options[] = {
-        {"socket", required_argument, NULL, OPTION_SOCKET}, {"json", no_argument, NULL, OPTION_JSON},
-        {"help", no_argument, NULL, OPTION_HELP},           {"version", no_argument, NULL, OPTION_VERSION},
-        {"uid", required_argument, NULL, OPTION_PEER},      {"gid", required_argument, NULL, OPTION_PEER},
-        {"unit", required_argument, NULL, OPTION_PEER},     {"label", required_argument, NULL, OPTION_PEER},
-        {"config", required_argument, NULL, OPTION_PEER},   {NULL, 0, NULL, 0},
-    };
-    int index = 0;
-    *exit_status = EXIT_USAGE;
-    for (int option; (option = getopt_long(argc, argv, "", options, &index)) != -1;) {
-        switch (option) {
-        case OPTION_SOCKET:
-            invocation->socket = optarg;
-            break;
-        case OPTION_JSON:
-            invocation->json = true;
-            break;
-        case OPTION_HELP:
-            print_help(stdout);
-            *exit_status = EXIT_YES;
-            return PARSED_EXIT;
-        case OPTION_VERSION:
-            printf("jitbrokerctl %s (libjitclient %s)\n", JITBROKER_VERSION, jitc_version());
-            *exit_status = EXIT_YES;
-            return PARSED_EXIT;
-        case OPTION_PEER:
-            if (!add_peer_option(invocation, options[index].name, optarg)) {
-                *exit_status = usage_error("too much is said of the peer: ", optarg);
-                return PARSED_EXIT;
-            }
-            break;
-        default: /* getopt_long said what is wrong */
-            return PARSED_EXIT;
-        }
+    switch (option) {
+    case TAKES_SOCKET:
+        invocation->socket = optarg;
+        break;
+    case TAKES_ADMIN:
+        invocation->admin = optarg;
+        break;
+    case TAKES_JSON:
+        invocation->json = true;
+        break;
+    case TAKES_SVG:
+        invocation->svg = true;
+        break;
+    case TAKES_OUTPUT:
+        invocation->output = optarg;
+        break;
+    case TAKES_YES:
+        invocation->yes = true;
+        break;
+    case OPTION_ONCE:
+        invocation->once = true;
+        option = TAKES_TOP;
+        break;
+    case OPTION_INTERVAL:
+        if (!parse_interval(optarg, &invocation->interval_ms))
+            return usage_error("not from 0.01 to 3600 seconds: ", optarg);
+        option = TAKES_TOP;
+        break;
+    case TAKES_PEER:
+        if (!add_peer_option(invocation, name, optarg))
+            return usage_error("too much is said of the peer: ", optarg);
+        break;
+    case OPTION_HELP:
+        print_help(stdout);
+        return EXIT_YES;
+    case OPTION_VERSION:
+        (void)printf("jitbrokerctl %s (libjitclient %s)\n", JITBROKER_VERSION, jitc_version());
+        return EXIT_YES;
+    default: /* getopt_long said what is wrong */
+        return EXIT_USAGE;
     }
+    *given |= (unsigned)option;
+    return -1;
+}
+
+/* What is behind the verb. EXIT_YES, or what is wrong was said. */
+static int take_arguments(struct invocation *invocation, const struct verb *verb, int count, char **arguments)
+{
+    if (count < verb->arguments_min)
+        return usage_error("behind this verb comes ", verb->arguments);
+    if (count > verb->arguments_max)
+        return usage_error("unexpected argument: ", arguments[verb->arguments_max]);
+    for (int i = 0; i < count; i++)
+        invocation->arguments[i] = arguments[i];
+    invocation->arguments_count = count;
+    if ((verb->takes & IS_OF_SESSION) == 0)
+        return EXIT_YES;
+    if (!parse_number(arguments[0], &invocation->session) || invocation->session == 0)
+        return usage_error("not the number of a session: ", arguments[0]);
+    invocation->has_offset = count > 1;
+    if (invocation->has_offset && !parse_number(arguments[1], &invocation->offset))
+        return usage_error("not an offset, as 4096 or 0x1000: ", arguments[1]);
+    return EXIT_YES;
+}
+
+/* False: all is said already, and *exit_status is the answer. */
+static bool parse(int argc, char **argv, struct invocation *invocation, const struct verb **verb,
+                  int *exit_status)
+{
+    unsigned given = 0;
+    int index = 0;
+
+    for (int option; (option = getopt_long(argc, argv, "", options, &index)) != -1;) {
+        *exit_status = take_option(invocation, option, options[index].name, &given);
+        if (*exit_status >= 0)
+            return false;
+    }
+    *exit_status = EXIT_USAGE;
     if (optind == argc) {
-        *exit_status = usage_error("no verb given", "");
-        return PARSED_EXIT;
+        (void)usage_error("no verb given", "");
+        return false;
     }
     *verb = find_verb(argv[optind]);
-    if (!*verb) {
-        *exit_status = usage_error("no such verb: ", argv[optind]);
-        return PARSED_EXIT;
+    if (*verb == NULL) {
+        (void)usage_error("no such verb: ", argv[optind]);
+        return false;
     }
-    if ((*verb)->object != NULL && (++optind == argc || strcmp(argv[optind], (*verb)->object) != 0)) {
-        *exit_status = usage_error("behind this verb comes ", (*verb)->object);
-        return PARSED_EXIT;
+    if ((given & ~(*verb)->takes) != 0) {
+        (void)usage_error("an option was given that is not for the verb ", (*verb)->name);
+        return false;
     }
-    if (optind + 1 < argc) {
-        *exit_status = usage_error("unexpected argument: ", argv[optind + 1]);
-        return PARSED_EXIT;
+    if (invocation->json && invocation->svg) {
+        (void)usage_error("--json and --svg exclude one another", "");
+        return false;
     }
-    if ((*verb)->object == NULL && invocation->peer_count > 0) {
-        *exit_status = usage_error("this verb asks for no peer: ", invocation->peer[0]);
-        return PARSED_EXIT;
-    }
-    return PARSED_VERB;
+    *exit_status = take_arguments(invocation, *verb, argc - optind - 1, argv + optind + 1);
+    return *exit_status == EXIT_YES;
 }
 
 int main(int argc, char **argv)
 {
-    struct invocation invocation = {.socket = NULL};
+    static struct invocation invocation = {.admin = ADMIN_SOCKET, .interval_ms = 1000};
+    const char *named = getenv("JITBROKER_ADMIN");
     const struct verb *verb = NULL;
     int exit_status;
-    if (parse(argc, argv, &invocation, &verb, &exit_status) == PARSED_EXIT)
+
+    if (named != NULL && named[0] != '\0')
+        invocation.admin = named;
+    if (!parse(argc, argv, &invocation, &verb, &exit_status))
         return exit_status;
     exit_status = verb->run(&invocation);
-    if (fflush(stdout) != 0)
+    if (ferror(stdout) != 0 || fflush(stdout) != 0) {
+        (void)fprintf(stderr, "jitbrokerctl: printing: %s\n", strerror(errno));
         return EXIT_NO;
+    }
     return exit_status;
 }

@@ -81,6 +81,19 @@ compare_program() {
 compare_program "$daemon" "$docs/jitbrokerd.8"
 compare_program "$control" "$docs/jitbrokerctl.1"
 
+# Events of the log, with their urgency.
+sed -n 's/^ *\[LOG_[A-Z_]*\] = {"\([a-z_]*\)", LOG_\([A-Z]*\), .*/\1 \2/p' "$source/daemon/log.c" | sort >"$work/code"
+sed -n '/^The events, by/,/^\.El/s/^\.\(It\|Li\) //p' "$docs/jitbrokerd.8" | tr -d ',' | tr ' ' '\n' |
+    while read -r word; do
+        case $word in
+        error | notice) level=$(echo "$word" | tr '[:lower:]' '[:upper:]') ;;
+        information) level=INFO ;;
+        debugging) level=DEBUG ;;
+        *_* | started | stopping | adopted | finding) echo "$word $level" ;;
+        esac
+    done | sort >"$work/page"
+same "events of jitbrokerd"
+
 # System calls that are left to the daemon.
 sed -n 's/.*CALL(\([a-z0-9_]*\)).*/\1/p' "$source/daemon/sandbox.c" | grep -vx call | sort -u >"$work/code"
 sed -n 's/^\.Ic \([a-z0-9_]*\).*/\1/p' "$docs/jitbrokerd.8" | sort >"$work/page"

@@ -388,7 +388,7 @@ START_TEST(a_reload_begins_the_trail_of_who_comes_next_and_ends_it)
     until_trail_has(0);
     run_worker(write_once);
     reload_with("[class default]\n");
-    while (broker_log_count(&broker, "policy read anew") < 2)
+    while (broker_log_count(&broker, "policy_loaded:") < 2)
         (void)usleep(1000);
     run_worker(write_once);
     broker_stop(&broker);

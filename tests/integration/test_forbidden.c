@@ -231,7 +231,7 @@ END_TEST
 START_TEST(where_it_is_reported_it_is_written_and_the_log_has_the_first_eight)
 {
     jitc_span span = alloc_span(256);
-    unsigned logged = broker_log_count(&broker, "scan: " NAME ": begins at");
+    unsigned logged = broker_log_count(&broker, "reason=\"" NAME ": begins at");
     unsigned ended = broker_log_count(&broker, "findings=10");
     uint64_t found;
 
@@ -242,7 +242,7 @@ START_TEST(where_it_is_reported_it_is_written_and_the_log_has_the_first_eight)
         ck_assert_int_eq(memcmp(address_in(&span, 16 * i), forbidden, COUNT), 0);
     /* Beside one that was there before, nothing is found. */
     assert_ok(jitc_write(client, &span, COUNT, "\x90\x90\x90", 3, JITC_WRITE_DEFAULT));
-    ck_assert_uint_eq(broker_log_count(&broker, "scan: " NAME ": begins at") - logged, 8);
+    ck_assert_uint_eq(broker_log_count(&broker, "reason=\"" NAME ": begins at") - logged, 8);
     client = jitc_close(client);
     while (broker_log_count(&broker, "findings=") == 0)
         (void)usleep(1000);
@@ -256,7 +256,7 @@ START_TEST(what_is_not_looked_for_is_written)
 
     assert_ok(jitc_write(client, &span, 0, forbidden, COUNT, JITC_WRITE_DEFAULT));
     ck_assert_int_eq(memcmp(span.rx, forbidden, COUNT), 0);
-    ck_assert_uint_eq(broker_log_count(&broker, "scan:"), 0);
+    ck_assert_uint_eq(broker_log_count(&broker, "finding:"), 0);
 }
 END_TEST
 

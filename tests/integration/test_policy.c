@@ -78,7 +78,7 @@ static void reload(const char *text)
 static void put_policy(const char *text)
 {
     write_file(broker.config, text);
-    reload("policy read anew");
+    reload("policy_loaded:");
 }
 
 /* As the worker's uid or another's, in a child: the status of connecting, and on success the arena's size. */
@@ -251,7 +251,7 @@ START_TEST(drop_ins_override_key_by_key_in_the_order_of_their_names)
     put_policy("[class all]\nuid=any\narena=64K\narena_max=2M\n");
     assert_arena_of(WORKER_UID, 5, 192 << 10);
     remove_drop_in("20-later.conf");
-    reload("policy read anew");
+    reload("policy_loaded:");
     assert_arena_of(WORKER_UID, 5, 128 << 10);
     write_drop_in("10-first.conf", "[class all]\narena=2M\narena_max=1M\n");
     reload("10-first.conf:2: arena=2097152 is above arena_max=1048576");
@@ -266,7 +266,7 @@ END_TEST
 static void assert_the_old_one_stays(const char *reason)
 {
     reload(reason);
-    while (broker_log_count(&broker, "the policy in force stays") == 0)
+    while (broker_log_count(&broker, "policy_refused:") == 0)
         (void)usleep(1000);
     assert_arena_of(WORKER_UID, 5, 64 << 10);
     attack_met(reason);

@@ -22,9 +22,11 @@ for file in usr/sbin/jitbrokerd usr/bin/jitbrokerctl usr/include/jitclient.h \
     "usr/lib/$lib/libjitclient.so" "usr/lib/$lib/libjitclient.so.0" "usr/lib/$lib/libjitclient.a" \
     "usr/lib/$lib/pkgconfig/libjitclient.pc" "usr/lib/$lib/cmake/jitclient/jitclientConfig.cmake" \
     usr/lib/systemd/system/jitbrokerd.service usr/lib/systemd/system/jitbrokerd.socket \
+    usr/lib/systemd/system/jitbrokerd-admin.socket \
     usr/lib/systemd/user/jitbrokerd.service usr/lib/sysusers.d/jitbroker.conf \
     usr/lib/tmpfiles.d/jitbroker.conf usr/share/man/man3/libjitclient.3 usr/share/man/man8/jitbrokerd.8 \
-    usr/share/man/man5/jitbrokerd.conf.5 usr/share/man/man1/jitbrokerctl.1; do
+    usr/share/man/man5/jitbrokerd.conf.5 usr/share/man/man1/jitbrokerctl.1 \
+    usr/share/bash-completion/completions/jitbrokerctl; do
     [ -e "$root/$file" ] || [ -e "$root/lib/${file#usr/lib/}" ] || { echo "not installed: $file"; exit 1; }
 done
 grep -q "^ExecStart=/usr/sbin/jitbrokerd" "$(find "$root" -path '*/system/jitbrokerd.service')"

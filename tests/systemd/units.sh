@@ -42,7 +42,7 @@ for unit in jitbrokerd.service jitworker@.service user/jitbrokerd.service; do
         "$configured/$unit" >"$scratch/$unit"
     ! grep -q '@[A-Z_]*@' "$scratch/$unit" || fail "$unit has a placeholder left"
 done
-cp "$source/jitbrokerd.socket" "$scratch/"
+cp "$source/jitbrokerd.socket" "$source/jitbrokerd-admin.socket" "$scratch/"
 cp "$source/user/jitbrokerd.socket" "$scratch/user/"
 
 # verify SCOPE UNIT...: no complaint, not even a warning. What it says of other
@@ -61,7 +61,7 @@ verify() {
     fi
 }
 (cd "$scratch" && ln -s jitworker@.service jitworker@worker.service)
-verify --system "$scratch/jitbrokerd.socket" "$scratch/jitbrokerd.service" \
+verify --system "$scratch/jitbrokerd.socket" "$scratch/jitbrokerd-admin.socket" "$scratch/jitbrokerd.service" \
     "$scratch/jitworker@worker.service"
 verify --user "$scratch/user/jitbrokerd.socket" "$scratch/user/jitbrokerd.service"
 
@@ -122,6 +122,8 @@ if command -v systemd-sysusers >/dev/null && command -v systemd-tmpfiles >/dev/n
         fail "systemd-sysusers: $(cat "$scratch/output")"
     grep -q '^jitbroker:.*:/:/usr/sbin/nologin$' "$scratch/root/etc/passwd" ||
         fail "systemd-sysusers made no user jitbroker"
+    grep -q '^jitbroker-admin:' "$scratch/root/etc/group" ||
+        fail "systemd-sysusers made no group jitbroker-admin"
     systemd-tmpfiles --root="$scratch/root" --create "$source/jitbroker.tmpfiles" \
         >"$scratch/output" 2>&1 || fail "systemd-tmpfiles: $(cat "$scratch/output")"
     [ "$(stat -c '%a %U' "$scratch/root/run/jitbroker")" = "755 root" ] ||

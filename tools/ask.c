@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+#include "tools/ask.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "proto/record.h"
+
+static int complain(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static int complain(int status, const char *format, ...)
+{
+    va_list args;
+
+    (void)fputs("jitbrokerctl: ", stderr);
+    va_start(args, format);
+    (void)vfprintf(stderr, format, args);
+    va_end(args);
+    (void)fputc('\n', stderr);
+    return status;
+}
+
+int ask_open(struct ask *ask, const struct invocation *invocation)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    *ask = (struct ask){.fd = -1};
+    if (strlen(invocation->admin) >= sizeof address.sun_path)
+        return complain(EXIT_NO_ANSWER, "%s: %s", invocation->admin, strerror(ENAMETOOLONG));
+    memcpy(address.sun_path, invocation->admin, strlen(invocation->admin));
+    ask->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (ask->fd < 0 || connect(ask->fd, (const struct sockaddr *)&address, sizeof address) != 0)
+        return complain(EXIT_NO_ANSWER, "%s: %s", invocation->admin, strerror(errno));
+    return EXIT_YES;
+}
+
+void ask_close(struct ask *ask)
+{
+    if (ask->fd >= 0)
+        (void)close(ask->fd);
+    ask->fd = -1;
+}
+
+static int send_request(struct ask *ask, const Admin__Request *request)
+{
+    uint8_t bytes[ADMIN_REQUEST_MAX_BYTES];
+    size_t count = admin__request__pack(request, bytes); /* all of its fields are numbers */
+
+    return record_send(ask->fd, true, bytes, count, NULL, 0);
+}
+
+/* NULL: there is none, or it is no reply. */
+static Admin__Reply *receive(const struct ask *ask)
+{
+    static uint8_t bytes[ADMIN_REPLY_MAX_BYTES];
+    struct record record;
+    int flaw;
+
+    /* Who is told goodbye with its question unread hears of a reset first. */
+    do {
+        flaw = record_recv(ask->fd, true, bytes, sizeof bytes, 0, &record);
+    } while (flaw == -EINTR || flaw == -ECONNRESET);
+    return flaw == RECORD_WHOLE ? admin__reply__unpack(NULL, record.bytes, bytes) : NULL;
+}
+
+static int add(struct answer *answer, Admin__Reply *part)
+{
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): pointers are what it holds */
+    Admin__Reply **parts = realloc(answer->parts, (answer->count + 1) * sizeof *parts);
+
+    if (parts == NULL) {
+        admin__reply__free_unpacked(part, NULL);
+        return complain(EXIT_NO, "no memory");
+    }
+    answer->parts = parts;
+    answer->parts[answer->count++] = part;
+    return EXIT_YES;
+}
+
+static int tell_error(const Admin__Error *error)
+{
+    bool is_closed = error->code == ADMIN__CODE__NOT_PERMITTED || error->code == ADMIN__CODE__BUSY;
+
+    return complain(is_closed ? EXIT_NO_ANSWER : EXIT_NO, "%s", error->text);
+}
+
+int ask_for(struct ask *ask, Admin__Verb verb, uint64_t session, uint64_t offset, uint32_t level,
+            struct answer *answer)
+{
+    Admin__Request request = ADMIN__REQUEST__INIT;
+    int status = EXIT_YES;
+    bool more = true;
+
+    *answer = (struct answer){.count = 0};
+    request.id = ++ask->id;
+    request.verb = verb;
+    request.session = session;
+    request.offset = offset;
+    request.level = level;
+    (void)send_request(ask, &request); /* where that fails the daemon may have said why */
+    while (more && status == EXIT_YES) {
+        Admin__Reply *part = receive(ask);
+
+        if (part == NULL)
+            return complain(EXIT_NO_ANSWER, "the daemon has closed the connection");
+        more = part->more;
+        status = add(answer, part);
+        if (status == EXIT_YES && part->error != NULL)
+            status = tell_error(part->error);
+        else if (status == EXIT_YES && part->id != request.id)
+            status = complain(EXIT_NO, "that is no answer to this question");
+    }
+    return status;
+}
+
+void answer_free(struct answer *answer)
+{
+    for (size_t i = 0; i < answer->count; i++)
+        admin__reply__free_unpacked(answer->parts[i], NULL);
+    free(answer->parts);
+    *answer = (struct answer){.count = 0};
+}
+
+int ask_once(const struct invocation *invocation, Admin__Verb verb, uint32_t level, struct answer *answer)
+{
+    struct ask ask;
+    int status = ask_open(&ask, invocation);
+
+    *answer = (struct answer){.count = 0};
+    if (status == EXIT_YES)
+        status = ask_for(&ask, verb, invocation->session, invocation->offset, level, answer);
+    ask_close(&ask);
+    return status;
+}
