@@ -109,8 +109,9 @@ refuse:
     connection_say_goodbye(fd, refusal.status, refusal.text);
     (void)close(fd);
     if (connection != NULL) {
-        log_client(LOG_NOTICE, "connection refused: uid=%u pid=%d reason=\"%s\"",
-                   (unsigned)connection->peer.uid, (int)connection->peer.pid, refusal.text);
+        struct log_subject subject = connection_subject(connection);
+
+        log_event(LOG_SESSION_REFUSED, &subject, refusal.text, "status=%d", (int)refusal.status);
         (void)connection_discard(connection);
     }
 }

@@ -357,8 +357,7 @@ unsigned adoption_run(struct server *server, const struct stored *stored, unsign
         end_orphan(server, &found[i]);
     }
     free(found);
-    log_line(LOG_NOTICE,
-             "adopted: %u sessions, %u of them sealed and not to be written any more; %u connections",
-             sessions, frozen, (unsigned)server->connections_count);
+    log_event(LOG_ADOPTED, NULL, NULL, "sessions=%u connections=%u frozen=%u", sessions,
+              (unsigned)server->connections_count, frozen);
     return sessions;
 }

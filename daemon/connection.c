@@ -77,29 +77,34 @@ static void on_plane_closed(uv_handle_t *handle)
     release(plane->connection);
 }
 
+struct log_subject connection_subject(const struct connection *connection)
+{
+    return (struct log_subject){
+        .session = connection->session == NULL ? 0 : connection->session->id,
+        .peer = &connection->peer,
+        .class = connection->class == NULL ? NULL : connection->class->name,
+    };
+}
+
 static void log_end(const struct connection *connection, const char *reason)
 {
     const struct session *session = connection->session;
+    struct log_subject subject = connection_subject(connection);
 
     if (session == NULL) {
-        log_client(LOG_NOTICE, "connection ended: uid=%u pid=%d reason=\"%s\"",
-                   (unsigned)connection->peer.uid, (int)connection->peer.pid, reason);
+        log_event(LOG_CONNECTION_ENDED, &subject, reason, "%s", "");
         return;
     }
     if (connection->is_executor) {
-        log_client(LOG_INFO,
-                   "session %" PRIu64 ": an executor ended: reason=\"%s\" operations=%" PRIu64
-                   " refusals=%" PRIu64,
-                   session->id, reason, connection->operations, connection->refusals);
+        log_event(LOG_EXECUTOR_ENDED, &subject, reason, "operations=%" PRIu64 " refusals=%" PRIu64,
+                  connection->operations, connection->refusals);
         return;
     }
-    log_client(LOG_INFO,
-               "session %" PRIu64 " ended: uid=%u pid=%d reason=\"%s\" operations=%" PRIu64
-               " refusals=%" PRIu64 " spans=%" PRIu32 " used=%" PRIu64 " reserved=%" PRIu64
-               " findings=%" PRIu64,
-               session->id, (unsigned)connection->peer.uid, (int)connection->peer.pid, reason,
-               connection->operations, connection->refusals, session->heap.spans,
-               heap_used_bytes(&session->heap), session->arena.grown_bytes, session->ledger.page->findings);
+    log_event(LOG_SESSION_ENDED, &subject, reason,
+              "operations=%" PRIu64 " refusals=%" PRIu64 " spans=%" PRIu32 " used=%" PRIu64
+              " reserved=%" PRIu64 " findings=%" PRIu64,
+              connection->operations, connection->refusals, session->heap.spans,
+              heap_used_bytes(&session->heap), session->arena.grown_bytes, session->ledger.page->findings);
 }
 
 /* Lets go of what it holds as a peer of a user. */
@@ -409,10 +414,11 @@ static void send_pending(struct connection *connection)
 
 static void note_refusal(struct connection *connection, const char *what, const struct result *result)
 {
+    struct log_subject subject = connection_subject(connection);
+
     connection->refusals++;
     if (connection->refusals <= LOGGED_REFUSALS_MAX)
-        log_client(LOG_INFO, "session %" PRIu64 ": refused %s: %s", connection->session->id, what,
-                   result->text);
+        log_event(LOG_OPERATION_REFUSED, &subject, result->text, "operation=%s", what);
 }
 
 /* ---- Requests ------------------------------------------------------------------------- */
@@ -541,7 +547,7 @@ static bool run_operation(struct connection *connection, const struct request_re
     result_init(result);
     if (codec_operation(record, index, &request, result) == STATUS_OK)
         return connection_run(connection, &request, key, result);
-    note_refusal(connection, "an operation", result);
+    note_refusal(connection, "unknown", result);
     return true;
 }
 
@@ -577,6 +583,9 @@ static void put_off(struct connection *connection, const struct request_record *
     size_t reply_bytes = moves ? out->used + (record->operations_count - next) * RESULT_MAX_BYTES : 0;
     size_t bytes = sizeof(struct unfinished) + record_bytes + reply_bytes;
     struct unfinished *unfinished = NULL;
+    struct log_subject subject = connection_subject(connection);
+
+    log_event(LOG_REQUEST_PUT_OFF, &subject, NULL, "operations=%zu done=%zu", record->operations_count, next);
 
     if (charge_set(&connection->queued, bytes, UINT64_MAX))
         unfinished = malloc(bytes);
@@ -670,7 +679,7 @@ static void refuse_request(struct connection *connection, uint64_t id, const str
     fits = codec_put_error(&out, error);
     assert(fits);
     (void)fits;
-    note_refusal(connection, "a request", error);
+    note_refusal(connection, "request", error);
     pace_request(connection, 0);
     send_reply(connection, &out);
 }

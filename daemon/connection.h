@@ -22,6 +22,7 @@
 #include <uv.h>
 
 #include "daemon/audit.h"
+#include "daemon/log.h"
 #include "daemon/peer.h"
 #include "daemon/plane.h"
 #include "daemon/policy.h"
@@ -101,6 +102,8 @@ struct buffer connection_begin_record(struct connection *connection, uint64_t id
 void connection_take_record(struct connection *connection);
 /* Tells who is at the other end of a socket, where that can be done at once. */
 void connection_say_goodbye(int fd, enum status status, const char *reason);
+/* Whom the log is about. */
+struct log_subject connection_subject(const struct connection *connection);
 /* Of its session. */
 void connection_start_audit(struct connection *connection);
 

@@ -124,6 +124,7 @@ enum status executor_welcome(struct connection *executor, const struct hello *he
                              struct result *refusal)
 {
     const struct session *session = executor->session;
+    struct log_subject subject = connection_subject(executor);
 
     if (hello_validate_executor(hello, refusal) != STATUS_OK)
         return refusal->status;
@@ -131,7 +132,7 @@ enum status executor_welcome(struct connection *executor, const struct hello *he
     welcome->features = session->arena.is_huge ? hello->features & FEATURE_LARGE_PAGES : 0;
     welcome->write_mode = WRITE_THROUGH; /* whatever its owner has: nothing is written from here */
     welcome->executor = true;
-    log_client(LOG_INFO, "session %" PRIu64 ": an executor has come", session->id);
+    log_event(LOG_EXECUTOR_STARTED, &subject, NULL, "%s", "");
     return STATUS_OK;
 }
 

@@ -124,14 +124,12 @@ static void describe(const struct connection *connection, struct welcome *welcom
 
 static void log_session(const struct connection *connection, const struct welcome *welcome)
 {
-    log_client(LOG_INFO,
-               "session %" PRIu64 " started: uid=%u pid=%d%s%s class=%s write=%s arena=%" PRIu64
-               " granularity=%" PRIu32 "%s%s",
-               welcome->session, (unsigned)connection->peer.uid, (int)connection->peer.pid,
-               connection->peer.unit[0] != '\0' ? " unit=" : "", connection->peer.unit,
-               connection->class->name, welcome->write_mode == WRITE_DIRECT ? "direct" : "through",
-               welcome->arena_bytes, welcome->granularity, welcome->sealed ? " sealed" : "",
-               welcome->ring_bytes != 0 ? " ring" : "");
+    struct log_subject subject = connection_subject(connection);
+
+    log_event(LOG_SESSION_STARTED, &subject, NULL,
+              "write=%s arena=%" PRIu64 " granularity=%" PRIu32 " sealed=%s ring=%s",
+              welcome->write_mode == WRITE_DIRECT ? "direct" : "through", welcome->arena_bytes,
+              welcome->granularity, welcome->sealed ? "yes" : "no", welcome->ring_bytes != 0 ? "yes" : "no");
 }
 
 static enum status begin(struct connection *connection, struct request_record *record,

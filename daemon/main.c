@@ -148,7 +148,7 @@ static int listen_on(struct server *server, struct listen_path *path, mode_t mod
         log_line(LOG_ERROR, "%s: %s", path->text, strerror(-error));
         return error;
     }
-    log_line(LOG_NOTICE, "jitbrokerd " JITBROKER_VERSION " serves %s", path->text);
+    log_event(LOG_STARTED, NULL, NULL, "version=" JITBROKER_VERSION " socket=%s", path->text);
     return 0;
 }
 
@@ -216,8 +216,7 @@ static int listen_activated(struct server *server, const struct passed *passed)
             return error;
         }
     }
-    log_line(LOG_NOTICE, "jitbrokerd " JITBROKER_VERSION " serves %u socket%s from systemd", count,
-             count == 1 ? "" : "s");
+    log_event(LOG_STARTED, NULL, NULL, "version=" JITBROKER_VERSION " sockets=%u", count);
     return 0;
 }
 

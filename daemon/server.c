@@ -64,7 +64,8 @@ static void on_signal(uv_signal_t *handle, int number)
             server->on_reload(server);
         return;
     }
-    log_line(LOG_NOTICE, "stopping: signal %d", number);
+    log_event(LOG_STOPPING, NULL, NULL, "signal=%d sessions=%s", number,
+              store_is_there(&server->store) ? "stored" : "end");
     server_stop(server);
 }
 

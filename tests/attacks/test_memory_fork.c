@@ -330,14 +330,14 @@ END_TEST
 START_TEST(closing_ends_the_session_though_a_child_lives)
 {
     pid_t pid = start_idle_child();
-    unsigned before = broker_log_count(broker, " ended: ");
+    unsigned before = broker_log_count(broker, "session_ended: ");
     unsigned after = before;
 
     assert_ok(jitc_scope_end(scope));
     client = jitc_close(client);
     for (int i = 0; i < 300 && after == before; i++) {
         (void)usleep(10000);
-        after = broker_log_count(broker, " ended: ");
+        after = broker_log_count(broker, "session_ended: ");
     }
     end_child(pid);
     ck_assert_msg(after > before, "the session went on until the child ended");

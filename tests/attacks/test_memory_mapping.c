@@ -285,7 +285,7 @@ END_TEST
 START_TEST(the_sealed_mapping_stays_where_and_as_it_is)
 {
     const size_t all = 65536;
-    const unsigned ended = broker_log_count(&broker, " ended: ");
+    const unsigned ended = broker_log_count(&broker, "session_ended: ");
     bool is_gone = false;
     void *other;
     int id;
@@ -318,7 +318,7 @@ START_TEST(the_sealed_mapping_stays_where_and_as_it_is)
     /* Closing can't unmap it any more: the daemon takes the memory back, unless that is sealed as well. */
     for (int i = 0; i < 500 && !is_gone; i++) {
         is_gone = attempt(run, span.rx) == -SIGBUS;
-        if (info.is_sealed && broker_log_count(&broker, " ended: ") > ended)
+        if (info.is_sealed && broker_log_count(&broker, "session_ended: ") > ended)
             break;
         (void)usleep(10000);
     }

@@ -939,13 +939,13 @@ START_TEST(orphans_run_until_the_last_of_them_is_gone)
     ck_assert_uint_eq(hear_other(&second), 1);
     (void)kill(owner, SIGKILL);
     ck_assert_int_eq(waitpid(owner, NULL, 0), owner);
-    while (broker_log_count(&broker, "session 1 ended") == 0)
+    while (broker_log_count(&broker, "session_ended: session=1 ") == 0)
         (void)usleep(1000);
     say(first.channel, 1);
     ck_assert_uint_eq(hear_other(&first), 2);
     say(first.channel, 1);
     wait_for(&first);
-    while (broker_log_count(&broker, "an executor ended") == 0)
+    while (broker_log_count(&broker, "executor_ended:") == 0)
         (void)usleep(1000);
     /* One is left. */
     say(second.channel, 1);
@@ -954,7 +954,7 @@ START_TEST(orphans_run_until_the_last_of_them_is_gone)
         ck_assert_int_ge(broker_shared_bytes(&broker), bytes + 65536);
     say(second.channel, 1);
     wait_for(&second);
-    while (broker_log_count(&broker, "an executor ended") < 2 || broker_fds(&broker) > fds)
+    while (broker_log_count(&broker, "executor_ended:") < 2 || broker_fds(&broker) > fds)
         (void)usleep(1000);
     ck_assert_int_eq(broker_shared_bytes(&broker), bytes);
     ck_assert_int_eq(broker_fds(&broker), fds);
@@ -1028,7 +1028,7 @@ START_TEST(where_the_policy_says_so_they_end_with_their_owner)
     ck_assert_uint_eq(hear_other(&other), 1);
     (void)kill(owner, SIGKILL);
     ck_assert_int_eq(waitpid(owner, NULL, 0), owner);
-    while (broker_log_count(&broker, "an executor ended") == 0)
+    while (broker_log_count(&broker, "executor_ended:") == 0)
         (void)usleep(1000);
     say(other.channel, 1);
     wait_for(&other);
@@ -1048,7 +1048,7 @@ START_TEST(an_end_of_an_ended_session_is_told_why)
     owner = broker_connect(&broker, NULL);
     fd = open_end(owner);
     (void)jitc_close(owner);
-    while (broker_log_count(&broker, "an executor ended") == 0)
+    while (broker_log_count(&broker, "executor_ended:") == 0)
         (void)usleep(1000);
     assert_status(JITC_E_REFUSED, "owner is gone", jitc_attach(&executor, fd));
     ck_assert_ptr_null(executor);

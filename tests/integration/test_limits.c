@@ -242,7 +242,7 @@ START_TEST(a_uid_that_is_not_served_is_told_so)
     become(OTHER_WORKER_UID + 1);
     assert_status(JITC_E_REFUSED, "uid 64904 is in no class", jitc_connect(&client, &options));
     /* The log is bounded: what came before may have used this second's share. */
-    while (broker_log_count(&broker, "connection refused: uid=64904") == 0) {
+    while (broker_log_count(&broker, "session_refused: uid=64904") == 0) {
         (void)usleep(100000);
         ck_assert_int_eq(jitc_connect(&client, &options), JITC_E_REFUSED);
     }

@@ -51,7 +51,7 @@ systemctl stop $daemon 2>/dev/null
 echo '[class default]' >"$config" # everyone
 work doctor
 is "daemon after the first connection" "$(property $daemon ActiveState)" active
-if journalctl -q -u $daemon --no-pager | grep -q 'session 1 started: .* ring$'; then ok "its session has a ring"
+if journalctl -q -u $daemon --no-pager | grep -q 'session_started: session=1 .* ring=yes'; then ok "its session has a ring"
 else fail "the unit's confinement leaves its session without a ring"; fi
 pid=$(property $daemon MainPID)
 is "its user" "$(stat -c %U "/proc/$pid")" jitbroker

@@ -97,11 +97,11 @@ END_TEST
 START_TEST(the_level_is_exact)
 {
     ck_assert_int_eq(log_level(), LOG_INFO);
-    log_event(LOG_OPERATION_REFUSED, NULL, NULL, "operation=%s", "write");
+    log_event(LOG_REQUEST_PUT_OFF, NULL, NULL, "operation=%s", "write");
     ck_assert_str_eq(heard(), "");
     log_set_level(LOG_DEBUG);
-    log_event(LOG_OPERATION_REFUSED, NULL, NULL, "operation=%s", "write");
-    ck_assert_str_eq(heard(), "<7>operation_refused: operation=write\n");
+    log_event(LOG_REQUEST_PUT_OFF, NULL, NULL, "operation=%s", "write");
+    ck_assert_str_eq(heard(), "<7>request_put_off: operation=write\n");
     log_set_level(LOG_NOTICE);
     log_event(LOG_SESSION_ENDED, NULL, NULL, "operations=%d", 1);
     ck_assert_str_eq(heard(), "");
