@@ -88,7 +88,8 @@ static void print_help(FILE *out)
                   "  --help           print this\n"
                   "  --version        print the version\n"
                   "\nExit status: 0 done, 1 failed or no such session, 2 the command line is wrong, 3 the\n"
-                  "admin socket can't be reached, or does not answer you.\n");
+                  "admin socket can't be reached, or does not answer you, 78 policy explain: the files have a\n"
+                  "mistake.\n");
 }
 
 /* ---- The command line --------------------------------------------------------- */

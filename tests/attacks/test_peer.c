@@ -278,10 +278,12 @@ static void expect_judgement(int socket, uid_t connected)
     struct wire *wire = wire_new(socket);
 
     if (connected == WORKER_UID) {
-        unsigned started = broker_log_count(&broker, "started: uid=64902");
+        unsigned started = broker_log_count(&broker, "session_started:");
+        unsigned of_worker = broker_log_count(&broker, " uid=64902");
 
         wire_hello(wire);
-        ck_assert_uint_eq(broker_log_count(&broker, "started: uid=64902"), started + 1);
+        ck_assert_uint_eq(broker_log_count(&broker, "session_started:"), started + 1);
+        ck_assert_uint_eq(broker_log_count(&broker, " uid=64902"), of_worker + 1);
         attack_met("served as the uid that connected");
     } else {
         wire_expect_goodbye(wire, STATUS_REFUSED, "uid 64903 is in no class");

@@ -236,7 +236,7 @@ def daemon(folder):
     ) as process:
         try:
             for line in process.stderr:
-                if " serves " in line:
+                if "started: " in line:
                     break
             yield f"{folder}/jitbroker/socket"
         finally:

@@ -712,7 +712,7 @@ def start_daemon(folder):
     line = daemon.stderr.readline().decode()
     if "fewer descriptors" in line:  # a low limit here: it is of no importance for one client
         line = daemon.stderr.readline().decode()
-    assert " serves " in line, line
+    assert "started: " in line, line
     return daemon
 
 

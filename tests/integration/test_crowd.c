@@ -155,7 +155,7 @@ static struct tally read_log(uint8_t *by_id, uint64_t ids_max)
         unsigned count;
         uint64_t id;
 
-        if (sscanf(text, "session %" SCNu64 " %15[a-z]:", &id, event) == 2) {
+        if (sscanf(text, "session_%15[a-z]: session=%" SCNu64, event, &id) == 2) {
             bool is_end = strcmp(event, "ended") == 0;
 
             ck_assert_msg(is_end || strcmp(event, "started") == 0, "%s", line);
