@@ -11,11 +11,13 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "client/call.h"
 #include "client/failure.h"
 #include "client/fork_guard.h"
+#include "client/patience.h"
 
 #define TIMEOUT_DEFAULT_MS 10000u
 /* What every caller's struct has; the rest was added behind it. */
@@ -49,7 +51,8 @@ static bool has_unknown_wishes(const jitc_options *options)
         if (bytes[i] != 0)
             return true;
     }
-    return (options->flags & ~(JITC_NEAR_REQUIRED | JITC_IMMEDIATE_RELEASE | JITC_LARGE_PAGES)) != 0;
+    return (options->flags &
+            ~(JITC_NEAR_REQUIRED | JITC_IMMEDIATE_RELEASE | JITC_LARGE_PAGES | JITC_FAIL_FAST)) != 0;
 }
 
 int client_options(const jitc_options *options, jitc_options *all)
@@ -90,6 +93,14 @@ int client_check_owner(const struct jitc_client *client)
     return status;
 }
 
+int client_owe(struct jitc_client *client, const struct request *request)
+{
+    if (!owed_add(&client->owed, request))
+        return failure_set(JITC_E_SYSTEM, "memory for what the broker can't be told now: %m");
+    client->plane.room = 0;
+    return call_late(client);
+}
+
 int client_unlock_lost(struct jitc_client *client)
 {
     int status = call_lost(client);
@@ -112,8 +123,7 @@ static int set_up_socket(int fd, uint32_t timeout_ms)
         return failure_set(JITC_E_INVALID, "descriptor %d is no SOCK_SEQPACKET socket", fd);
     flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) != 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) != 0)
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) != 0)
         return failure_set(JITC_E_SYSTEM, "preparing the socket: %m");
     return JITC_OK;
 }
@@ -210,7 +220,7 @@ static int handshake(struct jitc_client *client, const jitc_options *options, bo
     int status = JITC_OK;
 
     (void)codec_put_hello(&out, &hello); /* an empty record has room for it */
-    status = call_send(client, &out, &id);
+    status = call_send(client, &out, false, &id);
     if (status == JITC_OK)
         status = call_receive(client, id, &reply, RECORD_FDS_MAX, &record);
     if (status != JITC_OK)
@@ -234,6 +244,7 @@ static int handshake(struct jitc_client *client, const jitc_options *options, bo
 static struct jitc_client *client_allocate(void)
 {
     struct jitc_client *client = calloc(1, sizeof *client);
+    pthread_condattr_t by_clock;
 
     if (client == NULL)
         return NULL;
@@ -248,6 +259,10 @@ static struct jitc_client *client_allocate(void)
         return NULL;
     }
     (void)pthread_mutex_init(&client->lock, NULL);
+    (void)pthread_condattr_init(&by_clock);
+    (void)pthread_condattr_setclock(&by_clock, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&client->turn, &by_clock);
+    (void)pthread_condattr_destroy(&by_clock);
     return client;
 }
 
@@ -271,6 +286,7 @@ int client_new(struct jitc_client **result, int socket, const jitc_options *opti
     }
     client->socket = socket;
     client->timeout_ms = options->timeout_ms;
+    client->fails_fast = (options->flags & JITC_FAIL_FAST) != 0;
     client->has_barrier =
         syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0) == 0;
     status = handshake(client, options, is_executor);
@@ -287,6 +303,7 @@ int jitc_adopt(jitc_client **client, int fd, const jitc_options *options)
     jitc_options all;
     int status = client_options(options, &all);
 
+    patience_begin();
     if (status == JITC_OK)
         return client_new(client, fd, &all, false);
     if (fd >= 0)
@@ -308,8 +325,11 @@ jitc_client *jitc_close(jitc_client *client)
     plane_deinit(&client->plane, inherited);
     lessee_deinit(&client->lessee);
     arena_map_deinit(&client->map, inherited);
-    if (!inherited) /* a child's copy may be held by a thread that it does not have */
+    owed_deinit(&client->owed);
+    if (!inherited) { /* a child's copy may be held by a thread that it does not have */
         (void)pthread_mutex_destroy(&client->lock);
+        (void)pthread_cond_destroy(&client->turn);
+    }
     free(client->records);
     free(client->pool.bytes);
     free(client);

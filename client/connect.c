@@ -14,18 +14,19 @@
 
 #include "client/client.h"
 #include "client/failure.h"
+#include "client/patience.h"
 
 #define SYSTEM_SOCKET "/run/jitbroker/socket"
 
-/* A connected socket, or -errno. While the backlog is full it waits, for as long as SO_SNDTIMEO says. */
+/* Between two tries to reach a daemon that has just gone. */
+#define PAUSE_MS 5u
+
+/* A connected socket, or -errno. While the backlog is full it waits, in the time that is left. */
 static int connect_to(const char *path, uint32_t timeout_ms)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct timeval timeout = {.tv_sec = timeout_ms / 1000,
-                              .tv_usec = (suseconds_t)(timeout_ms % 1000) * 1000};
-    struct timespec began;
-    struct timespec now;
-    int error = -EINTR;
+    uint32_t left_ms;
+    int error = -EAGAIN;
     int fd;
 
     if (strlen(path) >= sizeof address.sun_path)
@@ -34,13 +35,14 @@ static int connect_to(const char *path, uint32_t timeout_ms)
     fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
-    (void)clock_gettime(CLOCK_MONOTONIC, &began);
-    now = began;
     /* An interrupted connect() on a Unix socket has done nothing, and is begun anew. */
-    while (error == -EINTR && (uint64_t)(now.tv_sec - began.tv_sec) * 1000 <= timeout_ms) {
+    while ((left_ms = patience_left_ms(timeout_ms)) > 0) {
+        struct timeval timeout = {.tv_sec = left_ms / 1000, .tv_usec = (suseconds_t)(left_ms % 1000) * 1000};
+
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
         error = connect(fd, (const struct sockaddr *)&address, sizeof address) == 0 ? 0 : -errno;
-        (void)clock_gettime(CLOCK_MONOTONIC, &now);
+        if (error != -EINTR)
+            break;
     }
     if (error == 0)
         return fd;
@@ -85,30 +87,57 @@ static bool user_socket(char *path, size_t bytes)
     return used > 0 && (size_t)used < bytes;
 }
 
+/* The broker that *path names, or, where it is NULL, the system's, or the user's, of which `user` gets the
+ * path. A connected socket, or -errno and in *path whose. */
+static int reach(const char **path, char user[PATH_MAX], uint32_t timeout_ms)
+{
+    int fd = connect_to(*path != NULL ? *path : SYSTEM_SOCKET, timeout_ms);
+
+    if (fd < 0 && *path == NULL && user_socket(user, PATH_MAX)) {
+        int user_fd = connect_to(user, timeout_ms);
+
+        /* What is wrong with the system's is told, unless there is a user's. */
+        if (user_fd >= 0 || user_fd != -ENOENT) {
+            *path = user;
+            return user_fd;
+        }
+    }
+    if (*path == NULL)
+        *path = SYSTEM_SOCKET;
+    return fd;
+}
+
+/* A daemon that stops or dies before it has said Welcome knew nothing of us yet: the next one will. */
+static bool is_worth_another_try(int status, uint32_t timeout_ms)
+{
+    const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
+
+    if (status != JITC_E_DISCONNECTED || patience_left_ms(timeout_ms) <= PAUSE_MS)
+        return false;
+    (void)nanosleep(&pause, NULL);
+    return true;
+}
+
 int jitc_connect(jitc_client **client, const jitc_options *options)
 {
     jitc_options all;
-    const char *path;
+    const char *named;
     char user[PATH_MAX];
-    int fd;
     int status = client_options(options, &all);
 
     if (status == JITC_OK && all.socket != NULL && all.socket[0] == '\0')
         status = failure_set(JITC_E_INVALID, "options.socket is an empty path");
     if (status != JITC_OK)
         return status;
-    path = all.socket != NULL ? all.socket : from_environment("JITBROKER_SOCKET");
-    fd = connect_to(path != NULL ? path : SYSTEM_SOCKET, all.timeout_ms);
-    if (fd < 0 && path == NULL && user_socket(user, sizeof user)) {
-        int user_fd = connect_to(user, all.timeout_ms);
+    named = all.socket != NULL ? all.socket : from_environment("JITBROKER_SOCKET");
+    patience_begin();
+    do {
+        const char *path = named;
+        int fd = reach(&path, user, all.timeout_ms);
 
-        /* What is wrong with the system's is told, unless there is a user's. */
-        if (user_fd >= 0 || user_fd != -ENOENT) {
-            fd = user_fd;
-            path = user;
-        }
-    }
-    if (fd < 0)
-        return connect_failed(path != NULL ? path : SYSTEM_SOCKET, fd);
-    return client_new(client, fd, &all, false);
+        if (fd == -EAGAIN && status == JITC_E_DISCONNECTED)
+            break; /* the time is over, and that says more */
+        status = fd >= 0 ? client_new(client, fd, &all, false) : connect_failed(path, fd);
+    } while (is_worth_another_try(status, all.timeout_ms));
+    return status;
 }

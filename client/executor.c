@@ -6,6 +6,7 @@
 
 #include "client/call.h"
 #include "client/failure.h"
+#include "client/patience.h"
 #include "client/span.h"
 
 static int receive_end(struct jitc_client *client, uint64_t id, int *fd)
@@ -32,15 +33,18 @@ int jitc_open_executor(jitc_client *client, int *fd)
     uint64_t id;
     int status = client_check_owner(client);
 
+    patience_begin();
     if (status == JITC_OK && fd == NULL)
         status = failure_set(JITC_E_INVALID, "fd is NULL");
     if (status == JITC_OK)
         status = call_begin(client);
     if (status != JITC_OK)
         return status;
+    status = call_settle(client);
     out = call_buffer(client);
     (void)codec_put_open_executor(&out); /* an empty record has room for it */
-    status = call_send(client, &out, &id);
+    if (status == JITC_OK)
+        status = call_send(client, &out, false, &id);
     if (status == JITC_OK)
         status = receive_end(client, id, fd);
     call_end(client);
@@ -51,6 +55,7 @@ int jitc_attach(jitc_client **client, int fd)
 {
     jitc_options options;
 
+    patience_begin();
     (void)client_options(NULL, &options);
     return client_new(client, fd, &options, true);
 }

@@ -9,8 +9,8 @@
 
 #include "client/client.h"
 
-_Static_assert((int)JITC_E_MALFORMED == (int)STATUS_MALFORMED &&
-                   (int)JITC_E_FROZEN == (int)STATUS_FROZEN && (int)JITC_E_FROZEN + 1 == (int)STATUS_COUNT,
+_Static_assert((int)JITC_E_MALFORMED == (int)STATUS_MALFORMED && (int)JITC_E_FROZEN == (int)STATUS_FROZEN &&
+                   (int)JITC_E_FROZEN + 1 == (int)STATUS_COUNT,
                "the daemon's statuses are passed on as they are");
 
 static _Thread_local struct failure last;

@@ -15,11 +15,30 @@
  * Waiting. With a ring, memory shared with the daemon (policy: ring=), the daemon is only told of
  * jitc_release(), jitc_shrink() and most jitc_alloc(): they return before it has done its part. All else
  * returns when it is done. What one client is asked for is done in the order of the calls. That the daemon is
- * gone or hangs is noticed by the first call that waits: within 0.1 s, or timeout_ms. Without a
+ * gone or away is noticed by the first call that waits: within 0.1 s, or timeout_ms. Without a
  * ring every call waits.
  *
- * Threads. Every function may be called from any thread. With a ring no lock is held while one of them
- * waits, so operations of several threads are on their way at once; without, they are one after another.
+ * A daemon that is away. One that is restarted keeps its clients' sockets and sessions, and the next one goes
+ * on with them; until then it gives no answer, like one that hangs. A call that gets none within timeout_ms
+ * returns JITC_E_TIMEOUT, and the client is as good as before: when the daemon is back, calls succeed again.
+ * No call waits longer than timeout_ms + 0.1 s in all, but a write of more than 32 KiB (64 KiB without a
+ * ring) as long for each part. A call that waits first waits for what earlier ones left unanswered; where
+ * that does not come it has asked for nothing. With JITC_FAIL_FAST it doesn't wait for that, and returns
+ * TIMEOUT at once. Calls that need not wait (see jitc_alloc() and jitc_release()) go on as long as the ring
+ * has room. What the daemon then refuses is told to nobody. What TIMEOUT means for what was asked for:
+ * - jitc_release(), jitc_shrink(), jitc_seal(), jitc_reset(): it will be done, before anything that is asked
+ *   for later. The caller's span is as if it were done. A span is not to be released again.
+ * - jitc_alloc(), jitc_open_executor(): nothing is had. What comes late the library gives back by itself, at
+ *   the latest when the next jitc_flush() returns JITC_OK.
+ * - jitc_write(), jitc_write_fn(), a scope's flush and end: the bytes, some or all, may be there, or may come
+ *   until a later call that waits has succeeded. They are to be written again before they are run; where
+ *   code is written once, into another span. The callback may not have been called.
+ * - jitc_patch(): the same. Threads that run the code may see either until it is patched again.
+ * - jitc_query(), jitc_statistics(), jitc_flush(): nothing was found out.
+ * - jitc_connect() and its kin: there is no client.
+ *
+ * Threads. Every function may be called from any thread. With a ring operations of several threads are on
+ * their way at once; without, they are one after another, and waiting for one's turn counts as waiting.
  * jitc_close() must be the last call on its client. A jitc_span is a plain value that its holder must
  * not change from two threads at once; a jitc_scope belongs to one thread at a time.
  *
@@ -89,7 +108,7 @@ enum jitc_status {
     /* Found on this side of the socket. */
     JITC_E_NO_BROKER = 100,       /* no socket to connect to, or nobody behind it */
     JITC_E_DISCONNECTED = 101,    /* the daemon is gone, or has ended the session: see the detail */
-    JITC_E_TIMEOUT = 102,         /* no answer in time to a call that waits; the client is disconnected */
+    JITC_E_TIMEOUT = 102,         /* no answer in time to a call that waits; see "A daemon that is away" */
     JITC_E_FORKED = 103,          /* the client belongs to the parent process */
     JITC_E_FOREIGN_POINTER = 104, /* the pointer is not into this client's arena */
     JITC_E_SYSTEM = 105,          /* a system call failed; the detail names it */
@@ -134,11 +153,17 @@ enum jitc_write_mode {
     JITC_WRITE_DIRECT = 2   /* a second, writable view: rw differs from rx */
 };
 
-/* jitc_options.flags; all are wishes but JITC_NEAR_REQUIRED. */
+/* jitc_options.flags. JITC_IMMEDIATE_RELEASE and JITC_LARGE_PAGES are wishes. */
 #define JITC_NEAR_REQUIRED 0x1u /* fail where `near` can't be had, rather than map elsewhere */
 #define JITC_IMMEDIATE_RELEASE \
     0x2u                      /* give empty memory back at once; not where the arena is sealed or direct */
 #define JITC_LARGE_PAGES 0x4u /* back the arena with huge pages where policy and kernel allow */
+/*
+ * Once a call has timed out, others that would wait return TIMEOUT at once, until the daemon has answered
+ * what it was asked. With a ring that costs no system call, but for one each 0.1 s that looks whether the
+ * daemon is gone; without, one that looks for the answer.
+ */
+#define JITC_FAIL_FAST 0x8u
 
 typedef struct jitc_options {
     size_t struct_size; /* sizeof(jitc_options): set by jitc_options_init() */
@@ -151,7 +176,7 @@ typedef struct jitc_options {
     uint32_t fill_pattern; /* what unused code memory holds; 0: the daemon's. Must trap wherever it is
                               entered: x86 0xCCCCCCCC, 0xF4F4F4F4; aarch64 0xD4200000 */
     uint32_t flags;        /* JITC_NEAR_REQUIRED | ... */
-    uint32_t timeout_ms;   /* longest wait for one answer, or for room in the ring; 0: 10,000 */
+    uint32_t timeout_ms;   /* longest that a call waits, see "A daemon that is away"; 0: 10,000 */
 } jitc_options;
 
 /* Fills in the defaults. Without it a client is not to be had: INVALID. A flag that is not known is INVALID
@@ -164,7 +189,9 @@ JITC_API void jitc_options_init(jitc_options *options);
  * $XDG_RUNTIME_DIR/jitbroker/socket. `options` may be NULL. On success *client is
  * the caller's, to be closed with jitc_close(). The arena is mapped when this
  * returns: no later call needs another executable mapping.
- * Errors: NO_BROKER, TIMEOUT, SYSTEM, BAD_REPLY, or whatever the daemon says.
+ * A daemon that goes before it has answered is being restarted perhaps: it is connected to anew, until
+ * timeout_ms are over. That nobody listens, or a refusal, is told at once. Errors: NO_BROKER, DISCONNECTED,
+ * TIMEOUT, SYSTEM, BAD_REPLY, or whatever the daemon says.
  */
 JITC_API int jitc_connect(jitc_client **client, const jitc_options *options);
 
@@ -188,7 +215,8 @@ JITC_API int jitc_spawn(jitc_client **client, const jitc_options *options);
 /*
  * Ends the session: the daemon takes its memory back, and the arena is unmapped here: no
  * code of it may run any more, in this process or its children. (After jitc_lockdown()
- * sealed the mapping its address range stays taken until the process ends.) NULL is allowed. Always returns
+ * sealed the mapping its address range stays taken until the process ends.) What is outstanding is
+ * forgotten; the daemon takes all of it back when it is there. NULL is allowed. Always returns
  * NULL.
  */
 JITC_API jitc_client *jitc_close(jitc_client *client);
@@ -295,7 +323,7 @@ static inline void jitc_span_shrink(jitc_span *span, size_t size)
  * by its rx. It is trap fill; where its memory was released a moment ago, at the latest when the first
  * write to it, or jitc_flush(), has returned. Spans of less than 64 KiB are mostly placed here, in
  * blocks that the client leases: then the daemon is not asked, and that it is gone is not noticed.
- * Errors: INVALID (0), TOO_LARGE, ARENA_FULL, QUOTA_SPANS, QUOTA_BYTES, NO_MEMORY.
+ * Errors: INVALID (0), TOO_LARGE, ARENA_FULL, QUOTA_SPANS, QUOTA_BYTES, NO_MEMORY, FROZEN (by the daemon).
  */
 JITC_API int jitc_alloc(jitc_client *client, jitc_span *span, size_t size);
 
@@ -303,13 +331,16 @@ JITC_API int jitc_alloc(jitc_client *client, jitc_span *span, size_t size);
  * Gives back the span that starts at `rx`. The caller makes sure that no thread runs in it any more.
  * The daemon trap-fills it before it lets anyone have it again, not necessarily before this returns: see
  * jitc_alloc() and jitc_flush(). In a direct session what the client placed is filled when this returns.
+ * TIMEOUT: it will be done, and rx is not to be released again. SYSTEM: there was no memory to
+ * remember that, and it is still the caller's.
  * Errors: FOREIGN_POINTER, NO_SPAN (never allocated, released before, or not its start).
  */
 JITC_API int jitc_release(jitc_client *client, const void *rx);
 
 /*
  * Waits until all that this client was asked for is done: what was released is trap fill. Not needed
- * before code is run, nor before jitc_statistics(). Nothing to do without a ring.
+ * before code is run, nor before jitc_statistics(). Without a ring only what earlier calls gave up is waited
+ * for.
  * Errors: what an operation that was not waited for ran into, the first since the last flush, be it this
  * one, a scope's or that of jitc_write_fn(). The library checks before it asks, so there are none while
  * library and daemon agree.
@@ -318,8 +349,9 @@ JITC_API int jitc_flush(jitc_client *client);
 
 /*
  * Cuts the span to `size` bytes rounded up, and gives the tail back as jitc_release() does. A size of 0
- * releases the span and clears *span. A size beyond the span's is INVALID.
- * Errors: also SEALED, NO_SPAN, FOREIGN_POINTER.
+ * releases the span and clears *span. A size beyond the span's is INVALID. TIMEOUT: it will be done, and
+ * *span says so already.
+ * Errors: also SEALED, NO_SPAN, FOREIGN_POINTER, FROZEN.
  */
 JITC_API int jitc_shrink(jitc_client *client, jitc_span *span, size_t size);
 
@@ -340,7 +372,7 @@ typedef enum jitc_write_policy {
  * atomic: on failure of a write of more than 32 KiB a prefix may be written.
  * The code being written must not be running; to change running code use jitc_patch().
  * Clears JITC_SPAN_ICACHE_CLEAN in *span.
- * Errors: OUT_OF_RANGE, SEALED, NO_SPAN, FOREIGN_POINTER, FORBIDDEN.
+ * Errors: OUT_OF_RANGE, SEALED, NO_SPAN, FOREIGN_POINTER, FORBIDDEN, FROZEN.
  */
 JITC_API int jitc_write(jitc_client *client, jitc_span *span, size_t offset, const void *src, size_t size,
                         jitc_write_policy policy);
@@ -394,7 +426,7 @@ JITC_API int jitc_scope_end(jitc_scope *scope);
  * makes every running thread of this process see the new code. `found` (may be NULL)
  * receives what was there before, also on MISMATCH.
  * Other processes that execute the arena (executors) call jitc_sync() when they have been told of it.
- * Errors: MISMATCH, MISALIGNED, INVALID (width), OUT_OF_RANGE, SEALED, NO_SPAN, FORBIDDEN.
+ * Errors: MISMATCH, MISALIGNED, INVALID (width), OUT_OF_RANGE, SEALED, NO_SPAN, FORBIDDEN, FROZEN.
  */
 JITC_API int jitc_patch(jitc_client *client, jitc_span *span, size_t offset, unsigned width,
                         uint64_t expected, uint64_t desired, uint64_t *found);
@@ -409,7 +441,8 @@ JITC_API int jitc_sync(jitc_client *client, const jitc_span *span);
 /*
  * From here on the span cannot change, by anyone, until it is released; sets
  * JITC_SPAN_SEALED and clears rw. In direct mode the writable view still exists, so
- * there it guards against mistakes, not against an attacker. Sealing twice is fine.
+ * there it guards against mistakes, not against an attacker. Sealing twice is fine. TIMEOUT: it will be
+ * done, and *span says so already.
  */
 JITC_API int jitc_seal(jitc_client *client, jitc_span *span);
 
@@ -420,7 +453,8 @@ enum jitc_reset_kind {
     JITC_RESET_HARD = 1  /* give all of it back to the system; soft where the arena is sealed or direct */
 };
 
-/* Releases every span at once, and waits for that. No code of the arena may be running. */
+/* Releases every span at once, and waits for that. No code of the arena may be running. TIMEOUT: it will be
+ * done, before anything that is asked for later. */
 JITC_API int jitc_reset(jitc_client *client, enum jitc_reset_kind kind);
 
 typedef struct jitc_stats {

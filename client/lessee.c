@@ -7,6 +7,7 @@
 #include "client/call.h"
 #include "client/client.h"
 #include "client/failure.h"
+#include "client/patience.h"
 #include "client/plane.h"
 #include "client/span.h"
 #include "proto/prefetch.h"
@@ -207,6 +208,14 @@ static int reserve(struct jitc_client *client, unsigned entries)
     return plane_reserve_entries(client, &client->plane, entries + RECENTS * DROP_ENTRIES);
 }
 
+/* The same for an operation that is owed where there is no room in time. */
+static int reserve_or_owe(struct jitc_client *client, unsigned entries, const struct request *request)
+{
+    int status = reserve(client, entries);
+
+    return status == JITC_E_TIMEOUT ? client_owe(client, request) : status;
+}
+
 /*
  * Runs it at the daemon, with the lock let go while it is waited for. *resets tells after how many resets
  * that is done: if there were more in the end, what it yielded is gone again.
@@ -214,11 +223,14 @@ static int reserve(struct jitc_client *client, unsigned entries)
 static int run_after(struct jitc_client *client, const struct request *request, struct result *result,
                      uint64_t *resets)
 {
-    int status = plane_reserve(client, 1 + RECENTS * DROP_ENTRIES,
-                               request->operation == OPERATION_PATCH ? RING_PATCH_BYTES : 0);
+    bool is_promised = owed_is_promised(request->operation);
+    int status = is_promised ? JITC_OK : plane_settle(client, &client->plane);
 
+    if (status == JITC_OK)
+        status = plane_reserve(client, 1 + RECENTS * DROP_ENTRIES,
+                               request->operation == OPERATION_PATCH ? RING_PATCH_BYTES : 0);
     if (status != JITC_OK)
-        return status;
+        return status == JITC_E_TIMEOUT && is_promised ? client_owe(client, request) : status;
     drop_all(client);
     *resets = client->lessee.resets;
     return plane_run(client, request, result);
@@ -241,23 +253,27 @@ static bool makes_sense(const struct lessee *lessee, const struct result *result
            !heap_has(&lessee->heap, result->offset);
 }
 
+static int adopt(struct jitc_client *client, const struct result *result)
+{
+    struct lessee *lessee = &client->lessee;
+
+    if (!makes_sense(lessee, result, client->welcome.arena_bytes))
+        return call_lose(client, "leases what is no free run of a block");
+    heap_adopt(&lessee->heap, &(struct lease){.offset = result->offset,
+                                              .bytes = result->size,
+                                              .clean = (result->flags & SPAN_ICACHE_CLEAN) != 0});
+    return JITC_OK;
+}
+
 /* One more block to carve from. JITC_OK, or what the daemon says. */
 static int lease(struct jitc_client *client, uint64_t size)
 {
     const struct request request = {.operation = OPERATION_LEASE, .size = size};
-    struct lessee *lessee = &client->lessee;
     struct result result;
     uint64_t resets;
     int status = run_after(client, &request, &result, &resets);
 
-    if (status != JITC_OK || resets != lessee->resets)
-        return status;
-    if (!makes_sense(lessee, &result, client->welcome.arena_bytes))
-        return call_lose(client, "leases what is no free run of a block");
-    heap_adopt(&lessee->heap, &(struct lease){.offset = result.offset,
-                                              .bytes = result.size,
-                                              .clean = (result.flags & SPAN_ICACHE_CLEAN) != 0});
-    return JITC_OK;
+    return status != JITC_OK || resets != client->lessee.resets ? status : adopt(client, &result);
 }
 
 /* Large, or nothing to be leased: the daemon knows a place, or says why there is none. */
@@ -303,15 +319,20 @@ static int carve(struct jitc_client *client, jitc_span *span, size_t size)
         if (status != JITC_OK)
             return status;
         drop(client, my_recent(lessee));
-        if (is_full(client))
+        if (is_full(client)) {
+            plane_collect(client); /* releases that were given up */
             drop_all(client);
+        }
         if (is_full(client))
             return failure_set(JITC_E_QUOTA_SPANS, "the session holds its %" PRIu32 " spans",
                                client->welcome.spans_max);
         if (heap_place(&lessee->heap, size, &placement))
             break;
-        if (lease(client, size) != JITC_OK)
-            return client->is_lost ? call_lost(client) : alloc_foreign(client, span, size);
+        status = lease(client, size);
+        if (status == JITC_E_TIMEOUT || client->is_lost)
+            return status;
+        if (status != JITC_OK)
+            return alloc_foreign(client, span, size);
     }
     carved = heap_take(&lessee->heap, &placement);
     if (lessee->vacant == block_of(carved.offset) + 1)
@@ -364,6 +385,7 @@ int lessee_alloc(struct jitc_client *client, jitc_span *span, size_t size)
     if (is_direct(client) && fork_guard_is_ours(client->mark) && !client->is_lost &&
         take_recent(client, span, size))
         return JITC_OK;
+    patience_begin();
     status = client_lock(client);
     if (status != JITC_OK)
         return status;
@@ -378,7 +400,7 @@ static int release_foreign(struct jitc_client *client, uint64_t offset)
 {
     const struct request request = {.operation = OPERATION_RELEASE, .span = offset};
     struct result result;
-    uint64_t resets;
+    uint64_t resets = 0;
     int status = run_after(client, &request, &result, &resets);
 
     if (status == JITC_OK && resets == client->lessee.resets)
@@ -413,7 +435,8 @@ static int release(struct jitc_client *client, uint64_t offset)
     struct lessee *lessee = &client->lessee;
     struct recent *other;
     struct heap_span span;
-    int status = reserve(client, 1 + DROP_ENTRIES);
+    int status = reserve_or_owe(client, 1 + DROP_ENTRIES,
+                                &(struct request){.operation = OPERATION_RELEASE, .span = offset});
 
     if (status != JITC_OK)
         return status;
@@ -458,6 +481,7 @@ int lessee_release(struct jitc_client *client, uint64_t offset)
             return JITC_OK;
         prefetch_to_write(client->map.rw + offset);
     }
+    patience_begin();
     /* Where nothing is in a cache, it comes while the rest is done. */
     heap_prefetch(&client->lessee.heap, offset);
     status = client_lock(client);
@@ -468,27 +492,44 @@ int lessee_release(struct jitc_client *client, uint64_t offset)
     return status;
 }
 
-static int shrink(struct jitc_client *client, const struct request *request, struct result *result)
+/* In a call that may have waited before. */
+static int release_then(struct jitc_client *client, const struct request *request, struct result *result)
+{
+    (void)result;
+    return release(client, request->span);
+}
+
+/* If the daemon need only be told: the span is cut, and *span what is left of it. There is room for one
+ * entry, and nothing is kept. */
+static bool shrink_here(struct jitc_client *client, const struct request *request, struct heap_span *span)
 {
     struct heap *heap = &client->lessee.heap;
     uint64_t size = span_round_up(client, request->size);
+
+    if (request->size == 0 || !heap_find(heap, request->span, span) || span->sealed ||
+        request->size > span->bytes)
+        return false;
+    if (size < span->bytes) {
+        if (is_direct(client))
+            fill(client, span->offset + size, span->bytes - size);
+        heap_cut(heap, span, size);
+        put(client, OPERATION_SHRINK, span->offset, size);
+        publish(client);
+    }
+    span->bytes = size;
+    return true;
+}
+
+static int shrink(struct jitc_client *client, const struct request *request, struct result *result)
+{
     struct heap_span span;
-    int status = reserve(client, 1);
+    int status = reserve_or_owe(client, 1, request);
 
     if (status != JITC_OK)
         return status;
     drop_all(client);
-    if (request->size == 0 || !heap_find(heap, request->span, &span) || span.sealed ||
-        request->size > span.bytes)
+    if (!shrink_here(client, request, &span))
         return run_there(client, request, result); /* which has an error to tell, or a foreign span */
-    if (size < span.bytes) {
-        if (is_direct(client))
-            fill(client, span.offset + size, span.bytes - size);
-        heap_cut(heap, &span, size);
-        put(client, OPERATION_SHRINK, span.offset, size);
-        publish(client);
-    }
-    span.bytes = size;
     tell_span(&span, result);
     return JITC_OK;
 }
@@ -514,27 +555,45 @@ static int seal(struct jitc_client *client, const struct request *request, struc
     struct heap_span span;
     int status = run_there(client, request, result);
 
-    if (status == JITC_OK && heap_find(&client->lessee.heap, request->span, &span))
+    /* Late, it is done before anything that is asked for from here on. */
+    if ((status == JITC_OK || status == JITC_E_TIMEOUT) &&
+        heap_find(&client->lessee.heap, request->span, &span))
         heap_seal(&client->lessee.heap, &span);
     return status;
 }
 
-/* Forgets all spans and leases together with the request, so that what is put later meets none of them. */
-static int reset(struct jitc_client *client, const struct request *request, struct result *result)
+static void forget_recents(struct jitc_client *client)
+{
+    for (unsigned i = 0; i < RECENTS; i++)
+        set_recent(client, &client->lessee.recents[i], RECENT_NONE, NO_SPAN, 0);
+}
+
+/* All spans and leases are gone with the next entry. */
+static void forget(struct jitc_client *client, uint32_t kind)
 {
     struct lessee *lessee = &client->lessee;
+
+    if (kind != RESET_SOFT && kind != RESET_HARD)
+        return;
+    heap_clear(&lessee->heap);
+    forget_recents(client);
+    lessee->foreign = 0;
+    lessee->vacant = 0;
+    lessee->resets++;
+}
+
+/* Forgets all together with the request, so that what is put later meets none of it. */
+static int reset(struct jitc_client *client, const struct request *request, struct result *result)
+{
     int status = plane_reserve_entries(client, &client->plane, 1); /* so that nothing comes in between */
 
+    if (status == JITC_E_TIMEOUT) {
+        forget_recents(client); /* what is kept goes with the others, and is nobody's next span */
+        return client_owe(client, request);
+    }
     if (status != JITC_OK)
         return status;
-    if (request->kind == RESET_SOFT || request->kind == RESET_HARD) {
-        heap_clear(&lessee->heap);
-        for (unsigned i = 0; i < RECENTS; i++)
-            set_recent(client, &lessee->recents[i], RECENT_NONE, NO_SPAN, 0);
-        lessee->foreign = 0;
-        lessee->vacant = 0;
-        lessee->resets++;
-    }
+    forget(client, request->kind);
     return plane_run(client, request, result);
 }
 
@@ -542,9 +601,8 @@ int lessee_run(struct jitc_client *client, const struct request *request, struct
 {
     static int (*const run[OPERATION_COUNT])(struct jitc_client *, const struct request *,
                                              struct result *) = {
-        [OPERATION_SHRINK] = shrink,
-        [OPERATION_QUERY] = query,
-        [OPERATION_SEAL] = seal,
+        [OPERATION_RELEASE] = release_then, [OPERATION_SHRINK] = shrink,
+        [OPERATION_QUERY] = query,          [OPERATION_SEAL] = seal,
         [OPERATION_RESET] = reset,
     };
     int status = client_lock(client);
@@ -554,6 +612,86 @@ int lessee_run(struct jitc_client *client, const struct request *request, struct
     status = (run[request->operation] != NULL ? run[request->operation] : run_there)(client, request, result);
     client_unlock(client);
     return status;
+}
+
+/* ---- Late, and owed ------------------------------------------------------------------------------ */
+
+bool lessee_expects_late(struct jitc_client *client, enum operation operation)
+{
+    if (operation == OPERATION_ALLOC)
+        client->lessee.foreign++; /* perhaps; it counts until that is known */
+    return operation == OPERATION_ALLOC || operation == OPERATION_LEASE || operation == OPERATION_RELEASE;
+}
+
+void lessee_take_late(struct jitc_client *client, enum operation operation, const struct result *result)
+{
+    bool is_done = result->status == STATUS_OK;
+
+    if (operation == OPERATION_LEASE) {
+        if (is_done)
+            (void)adopt(client, result);
+        return;
+    }
+    if (operation == OPERATION_ALLOC) {
+        client->lessee.foreign--;
+        if (is_done && result->has_span)
+            (void)plane_put(client, &(struct request){.operation = OPERATION_RELEASE, .span = result->offset},
+                            &client->plane.nobody);
+        return;
+    }
+    client->lessee.foreign -= is_done;
+}
+
+static void pay_release(struct jitc_client *client, const struct request *request)
+{
+    struct heap_span span;
+
+    if (!heap_find(&client->lessee.heap, request->span, &span)) {
+        (void)plane_put(client, request, &client->plane.late);
+        return;
+    }
+    if (is_direct(client))
+        fill(client, span.offset, span.bytes);
+    put(client, OPERATION_RELEASE, span.offset, 0);
+    cut_whole(client, &span);
+}
+
+/* There is room for all that it puts, and nothing is kept. */
+static void pay(struct jitc_client *client, const struct request *request)
+{
+    struct heap_span span;
+
+    switch (request->operation) {
+    case OPERATION_RELEASE:
+        pay_release(client, request);
+        return;
+    case OPERATION_SHRINK:
+        if (shrink_here(client, request, &span))
+            return;
+        break;
+    case OPERATION_RESET:
+        forget(client, request->kind);
+        break;
+    default:
+        break;
+    }
+    (void)plane_put(client, request, &client->plane.nobody);
+}
+
+bool lessee_pay(struct jitc_client *client)
+{
+    struct owed *owed = &client->owed;
+
+    while (owed->count > 0 && plane_has_entries(&client->plane, (1 + RECENTS) * DROP_ENTRIES)) {
+        drop_all(client);
+        pay(client, &owed->queue[0]);
+        owed_drop(owed, 1);
+    }
+    plane_publish(&client->plane);
+    if (owed->count > 0)
+        return false;
+    client->plane.room = RING_ENTRIES;
+    return true;
 }
 
 int lessee_settle(struct jitc_client *client)

@@ -8,6 +8,9 @@
  * the latest with the next write. A span that this heap does not know is asked of the daemon:
  * large ones, and those for which no lease could be had, are placed by it ("foreign" here).
  *
+ * Who gives up waiting for a span or a lease can't know whether it is to be had: if it comes, the span is
+ * released and the lease carved from.
+ *
  * A block that becomes vacant is returned, but for one, so that the next alloc finds room.
  * In a direct session the client fills what it gives back: what it writes into the same
  * memory next does not wait until the daemon would have filled it.
@@ -64,10 +67,17 @@ uint64_t lessee_largest_free_bytes(struct jitc_client *client, uint64_t others);
 int lessee_alloc(struct jitc_client *client, jitc_span *span, size_t size);
 int lessee_release(struct jitc_client *client, uint64_t offset);
 
-/* Any other operation: as plane_run(), but what can be done here is done here, and the daemon only told. */
+/* Any operation but alloc: as plane_run(), but what can be done here is done here, and the daemon only told.
+ */
 int lessee_run(struct jitc_client *client, const struct request *request, struct result *result);
 /* Whether more than one thread of this process has used any. */
 bool lessee_is_shared(void);
+/* With the lock held: whether the answer to that, which was just given up, is to be told to ... */
+bool lessee_expects_late(struct jitc_client *client, enum operation operation);
+/* ... this, which may put one entry. */
+void lessee_take_late(struct jitc_client *client, enum operation operation, const struct result *result);
+/* With the lock held: puts what is owed, as far as there is room. True: nothing is owed any more. */
+bool lessee_pay(struct jitc_client *client);
 /* Tells the daemon what it has not been told, as far as the ring is concerned. Takes the lock. */
 int lessee_settle(struct jitc_client *client);
 

@@ -13,6 +13,7 @@
 #include "client/call.h"
 #include "client/client.h"
 #include "client/failure.h"
+#include "client/patience.h"
 #include "client/span.h"
 #include "client/stage.h"
 
@@ -31,7 +32,7 @@ int plane_init(struct plane *plane, int memory_fd, int bell)
 {
     void *memory = mmap(NULL, RING_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, memory_fd, 0);
 
-    *plane = (struct plane){.bell = -1, .spin_ns = SPIN_MAX_NS};
+    *plane = (struct plane){.bell = -1, .spin_ns = SPIN_MAX_NS, .room = RING_ENTRIES};
     if (memory == MAP_FAILED)
         return failure_set(JITC_E_SYSTEM, "mapping the ring (%u bytes): %m", RING_BYTES);
     /* A child that wrote there would speak for its parent. */
@@ -40,6 +41,7 @@ int plane_init(struct plane *plane, int memory_fd, int bell)
     ring_attach(&plane->ring, memory);
     plane->memory = memory;
     plane->bell = bell;
+    plane->late.result = &plane->ignored;
     return JITC_OK;
 }
 
@@ -65,44 +67,79 @@ static void tell_sink(struct sink *sink, const struct result *result)
         failure_note(&sink->failure, result);
 }
 
-static void collect_one(struct plane *plane, uint64_t number)
+static void collect_one(struct jitc_client *client, uint64_t number)
 {
-    const struct put *put = &plane->put[number % RING_ENTRIES];
+    struct plane *plane = &client->plane;
+    const struct put put = plane->put[number % RING_ENTRIES];
     struct result result;
     char field[16];
 
-    plane->wanted -= put->is_wanted;
-    if (!ring_result(&plane->ring, number, put->operation, &result, field) && !put->is_wanted)
+    plane->wanted -= put.is_wanted;
+    if (!ring_result(&plane->ring, number, put.operation, &result, field) && !put.is_wanted)
         return;
-    tell_sink(put->sink != NULL ? put->sink : &plane->unanswered, &result);
+    if (put.sink != &plane->late)
+        tell_sink(put.sink != NULL ? put.sink : &plane->unanswered, &result);
+    else if (put.resets == (uint32_t)client->lessee.resets)
+        lessee_take_late(client, put.operation, &result);
     if (result.status != STATUS_OK)
         (void)atomic_fetch_add(&plane->refused, 1); /* last: who reads it knows that the sink was told */
 }
 
-/* Takes the answers of all that is done. */
-static void collect(struct plane *plane, uint64_t head)
+/* Takes the answers of all that is done. What that puts has the room of what brought it. */
+static void collect(struct jitc_client *client, uint64_t head)
 {
+    struct plane *plane = &client->plane;
+    uint64_t tail = plane->tail;
+
+    if (head == RING_ENDED || head <= plane->collected)
+        return;
+    plane->staged_done = plane->put[(head - 1) % RING_ENTRIES].staged;
     /* Mostly there is nothing to be seen. */
     if (plane->wanted > 0 || ring_refused(&plane->ring) != plane->refused) {
         for (uint64_t number = plane->collected; number < head; number++)
-            collect_one(plane, number);
+            collect_one(client, number);
     }
-    if (head > plane->collected)
-        plane->staged_done = plane->put[(head - 1) % RING_ENTRIES].staged;
     plane->collected = head;
+    if (plane->overdue != 0 && head >= plane->overdue)
+        plane->overdue = 0;
+    if (plane->tail != tail)
+        plane_publish(plane);
+}
+
+void plane_collect(struct jitc_client *client)
+{
+    collect(client, ring_head(&client->plane.ring));
+}
+
+/* Nobody is told any more of the sink's entries. With the lock held. */
+static void give_up(struct jitc_client *client, const struct sink *sink)
+{
+    struct plane *plane = &client->plane;
+
+    for (uint64_t number = plane->collected; number < plane->tail; number++) {
+        struct put *put = &plane->put[number % RING_ENTRIES];
+
+        if (put->sink != sink)
+            continue;
+        if (put->is_wanted && put->resets == (uint32_t)client->lessee.resets &&
+            lessee_expects_late(client, put->operation)) {
+            put->sink = &plane->late;
+            continue;
+        }
+        plane->wanted -= put->is_wanted;
+        put->is_wanted = false;
+        put->sink = &plane->nobody;
+    }
 }
 
 int plane_tell_refusal(struct jitc_client *client)
 {
     struct sink *unanswered = &client->plane.unanswered;
     int status = client_lock(client);
-    uint64_t head;
 
     if (status != JITC_OK)
         return status;
-    head = ring_head(&client->plane.ring);
-    if (head != RING_ENDED)
-        collect(&client->plane, head);
+    plane_collect(client);
     if (unanswered->failure.status != JITC_OK)
         status = failure_set(unanswered->failure.status, "an earlier operation was refused: %s",
                              unanswered->failure.detail);
@@ -144,7 +181,7 @@ static uint64_t stage_at(const struct plane *plane, size_t bytes)
 
 static bool has_room(const struct plane *plane, unsigned entries, size_t bytes)
 {
-    return plane->tail + entries - plane->collected <= RING_ENTRIES &&
+    return plane_has_entries(plane, entries) &&
            (bytes == 0 || stage_at(plane, bytes) + bytes - plane->staged_done <= RING_STAGING_BYTES);
 }
 
@@ -153,24 +190,38 @@ static int await(struct jitc_client *client, uint64_t number);
 int plane_reserve(struct jitc_client *client, unsigned entries, size_t bytes)
 {
     struct plane *plane = &client->plane;
+    int status = JITC_OK;
 
-    while (!has_room(plane, entries, bytes)) {
-        uint64_t head = ring_head(&plane->ring);
+    for (;;) {
+        uint64_t collected = plane->collected;
 
-        /* Who waited for what is in the ring has given up, and its sink may be gone. */
         if (client->is_lost)
             return call_lost(client);
-        if (head != RING_ENDED && head > plane->collected) {
-            collect(plane, head);
+        if ((plane->room > 0 || lessee_pay(client)) && has_room(plane, entries, bytes))
+            return JITC_OK;
+        plane_collect(client);
+        if (plane->collected > collected)
             continue;
-        }
+        if (status != JITC_OK)
+            return status;
         plane_publish(plane);
-        head = plane->collected;
         client_unlock(client);
-        (void)await(client, head); /* what it ran into, if it did, the client has noted */
+        status = await(client, collected);
         client_relock(client);
     }
-    return JITC_OK;
+}
+
+int plane_await_overdue(struct jitc_client *client)
+{
+    uint64_t overdue = client->plane.overdue;
+    int status;
+
+    client_unlock(client);
+    status = overdue > 0 ? await(client, overdue - 1) : JITC_OK;
+    client_relock(client);
+    if (status == JITC_OK)
+        plane_collect(client);
+    return status;
 }
 
 /* Where the bytes, for which there is room, are staged. */
@@ -202,7 +253,8 @@ uint64_t plane_put(struct jitc_client *client, const struct request *request, st
 
     put->sink = sink;
     put->staged = plane->staged;
-    put->operation = request->operation;
+    put->resets = (uint32_t)client->lessee.resets;
+    put->operation = (uint8_t)request->operation;
     put->is_wanted = sink != NULL && sink->result != NULL;
     plane->wanted += put->is_wanted;
     ring_encode(&plane->ring, number, request, at);
@@ -221,15 +273,19 @@ int plane_put_write(struct jitc_client *client, const struct request *request, s
 
         chunk.data_bytes = span_part_bytes(client, chunk.at, left, PLANE_CHUNK_BYTES);
         status = plane_reserve(client, 1, chunk.data_bytes);
-        if (status != JITC_OK)
+        if (status != JITC_OK) {
+            give_up(client, sink);
             return status;
+        }
         *number = plane_put(client, &chunk, sink);
         chunk.at += chunk.data_bytes;
         chunk.data += chunk.data_bytes;
         left -= chunk.data_bytes;
-        /* The daemon copies this one while we stage the next. */
-        if (left > 0)
+        /* The daemon copies this one while we stage the next, for which it has as long again. */
+        if (left > 0) {
             plane_publish(&client->plane);
+            patience_begin();
+        }
     } while (left > 0 && sink->failure.status == before);
     return JITC_OK;
 }
@@ -245,14 +301,6 @@ bool plane_take_back(struct plane *plane, uint64_t span)
 }
 
 /* ---- Waiting -------------------------------------------------------------------------------- */
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* Longer next time if that would have been enough, else shorter. */
 static void adapt(struct plane *plane, uint64_t waited_ns)
@@ -295,8 +343,8 @@ static bool look(struct plane *plane, uint64_t number, int cpu)
         if (looks % LOOKS_PER_CLOCK != 0)
             continue;
         if (began_ns == 0)
-            began_ns = now_ns();
-        else if (now_ns() - began_ns > spin_ns)
+            began_ns = patience_now_ns();
+        else if (patience_now_ns() - began_ns > spin_ns)
             return false;
     }
     if (began_ns != 0)
@@ -304,92 +352,130 @@ static bool look(struct plane *plane, uint64_t number, int cpu)
     return true;
 }
 
-static bool is_daemon_there(const struct jitc_client *client)
+static bool is_daemon_there(struct jitc_client *client)
 {
     struct pollfd socket = {.fd = client->socket, .events = POLLIN};
     const struct timespec at_once = {0};
 
-    return syscall(SYS_ppoll, &socket, 1, &at_once, NULL, 0) == 0;
+    return syscall(SYS_ppoll, &socket, 1, &at_once, NULL, 0) == 0 || call_listen(client);
 }
 
-/* Sleeps until the entry is done. False: the daemon is gone, or *is_late. */
-static bool sleep_until(struct jitc_client *client, uint64_t number, bool *is_late)
+enum waited { WAITED_DONE, WAITED_LATE, WAITED_GONE };
+
+/* Sleeps until the entry is done. */
+static enum waited sleep_until(struct jitc_client *client, uint64_t number)
 {
     struct plane *plane = &client->plane;
-    uint64_t began_ns = now_ns();
+    uint64_t began_ns = patience_now_ns();
     uint64_t looked_ns = began_ns;
     uint64_t head = ring_head(&plane->ring);
-    bool is_there = true;
+    enum waited waited = WAITED_DONE;
 
-    while (head <= number && is_there && !*is_late) {
-        uint64_t now;
+    while (head <= number && waited == WAITED_DONE) {
+        uint32_t left_ms = patience_left_ms(client->timeout_ms);
 
-        (void)ring_wait(&plane->ring, head, SLICE_MS);
+        if (left_ms > 0)
+            (void)ring_wait(&plane->ring, head, left_ms < SLICE_MS ? left_ms : SLICE_MS);
+        else
+            waited = WAITED_LATE;
         head = ring_head(&plane->ring);
         /* By the clock: signals may come so often that no slice is ever slept to its end. */
-        now = now_ns();
-        if (head <= number && now - looked_ns >= SLICE_MS * NS_PER_MS) {
-            looked_ns = now;
-            is_there = is_daemon_there(client);
-            *is_late = (now - began_ns) / NS_PER_MS >= client->timeout_ms;
+        if (head <= number && (left_ms == 0 || patience_now_ns() - looked_ns >= SLICE_MS * NS_PER_MS)) {
+            looked_ns = patience_now_ns();
+            if (!is_daemon_there(client))
+                waited = WAITED_GONE;
         }
     }
-    adapt(plane, now_ns() - began_ns);
-    return head > number;
+    adapt(plane, patience_now_ns() - began_ns);
+    return head > number ? WAITED_DONE : waited;
 }
 
-/* Waits for the entry to be done; on failure the client has noted why it is lost. */
+/* Whether it is known without waiting that there will be no answer: an earlier call has waited for nothing.
+ */
+static bool fails_at_once(struct jitc_client *client)
+{
+    struct plane *plane = &client->plane;
+
+    return client->fails_fast && ring_head(&plane->ring) < plane->overdue;
+}
+
+/* By who doesn't wait, now and then: most often it costs no system call. */
+static enum waited fail_at_once(struct jitc_client *client)
+{
+    uint64_t now = patience_now_ns();
+
+    if (now - client->plane.looked_ns < SLICE_MS * NS_PER_MS)
+        return WAITED_LATE;
+    client->plane.looked_ns = now;
+    return is_daemon_there(client) ? WAITED_LATE : WAITED_GONE;
+}
+
+static enum waited wait_for(struct jitc_client *client, uint64_t number)
+{
+    struct plane *plane = &client->plane;
+    int cpu;
+
+    if (ring_head(&plane->ring) > number)
+        return WAITED_DONE;
+    if (fails_at_once(client))
+        return fail_at_once(client);
+    cpu = sched_getcpu();
+    if (look(plane, number, cpu))
+        return WAITED_DONE;
+    ring_note_client_cpu(&plane->ring, cpu); /* so that the daemon makes room for us there */
+    return sleep_until(client, number);
+}
+
+/* Waits for the entry to be done: JITC_OK, TIMEOUT, or why the client is lost. */
 static int await(struct jitc_client *client, uint64_t number)
 {
     struct plane *plane = &client->plane;
-    int cpu = sched_getcpu();
-    bool is_late = false;
-    bool is_done = look(plane, number, cpu);
-    int status;
+    enum waited waited = wait_for(client, number);
 
-    if (!is_done) {
-        ring_note_client_cpu(&plane->ring, cpu); /* so that the daemon makes room for us there */
-        is_done = sleep_until(client, number, &is_late);
-    }
-    if (is_done && ring_head(&plane->ring) != RING_ENDED)
+    if (ring_head(&plane->ring) == RING_ENDED || waited == WAITED_GONE)
+        return call_lose_session(client);
+    if (waited == WAITED_DONE)
         return JITC_OK;
     client_relock(client);
-    status = client->is_lost ? call_lost(client) : call_lose_session(client, is_late && !is_done);
+    if (plane->overdue <= number)
+        plane->overdue = number + 1;
     client_unlock(client);
-    return status;
+    return call_late(client);
 }
 
-int plane_wait(struct jitc_client *client, uint64_t number)
+/* After await() for an entry of the sink. */
+static int finish_wait(struct jitc_client *client, uint64_t number, const struct sink *sink, int status)
 {
-    int status = await(client, number);
-    uint64_t head;
+    bool has_ended;
 
-    if (status != JITC_OK)
-        return status;
     client_relock(client);
-    head = ring_head(&client->plane.ring);
-    if (!client->is_lost && head != RING_ENDED && head > client->plane.collected)
-        collect(&client->plane, head);
+    if (!client->is_lost)
+        plane_collect(client);
+    if (status == JITC_E_TIMEOUT && client->plane.collected > number)
+        status = JITC_OK; /* it came at the last moment */
     /* Looked at again: with the end of the session its answers are wiped out, perhaps before we saw them. */
-    if (client->is_lost)
-        status = call_lost(client);
-    else if (ring_head(&client->plane.ring) == RING_ENDED)
-        status = call_lose_session(client, false);
+    has_ended = client->is_lost || ring_head(&client->plane.ring) == RING_ENDED;
+    if ((status != JITC_OK || has_ended) && sink != NULL)
+        give_up(client, sink);
     client_unlock(client);
-    return status;
+    return status == JITC_OK && has_ended ? call_lose_session(client) : status;
 }
 
-int plane_wait_done(struct jitc_client *client, uint64_t number)
+int plane_wait(struct jitc_client *client, uint64_t number, struct sink *sink)
+{
+    return finish_wait(client, number, sink, await(client, number));
+}
+
+int plane_wait_done(struct jitc_client *client, uint64_t number, struct sink *sink)
 {
     struct plane *plane = &client->plane;
     int status = await(client, number);
 
-    if (status != JITC_OK)
-        return status;
     /* Nothing was refused of what is done, but what its sinks were told of. */
-    if (ring_refused(&plane->ring) == atomic_load_explicit(&plane->refused, memory_order_acquire))
+    if (status == JITC_OK &&
+        ring_refused(&plane->ring) == atomic_load_explicit(&plane->refused, memory_order_acquire))
         return JITC_OK;
-    return plane_wait(client, number);
+    return finish_wait(client, number, sink, status);
 }
 
 int plane_flush(struct jitc_client *client)
@@ -402,7 +488,7 @@ int plane_flush(struct jitc_client *client)
     plane_publish(&client->plane);
     number = client->plane.tail;
     client_unlock(client);
-    return number == 0 ? JITC_OK : plane_wait(client, number - 1);
+    return number == 0 ? JITC_OK : plane_wait(client, number - 1, NULL);
 }
 
 int plane_run(struct jitc_client *client, const struct request *request, struct result *result)
@@ -415,7 +501,7 @@ int plane_run(struct jitc_client *client, const struct request *request, struct 
     number = plane_put(client, request, &sink);
     plane_publish(&client->plane);
     client_unlock(client);
-    status = plane_wait(client, number);
+    status = plane_wait(client, number, &sink);
     if (status == JITC_OK && sink.failure.status != JITC_OK)
         status = failure_tell(&sink.failure);
     client_relock(client);

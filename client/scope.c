@@ -10,6 +10,7 @@
 
 #include "client/call.h"
 #include "client/failure.h"
+#include "client/patience.h"
 #include "client/span.h"
 
 /* Writes of which the daemon is told while the next ones are staged. */
@@ -69,7 +70,7 @@ static void flush_pending(jitc_scope *scope)
 }
 
 /* Waits for what is in the ring. */
-static void exchange_by_plane(jitc_scope *scope)
+static int exchange_by_plane(jitc_scope *scope)
 {
     struct jitc_client *client = scope->client;
     int status = client_lock(client);
@@ -77,18 +78,19 @@ static void exchange_by_plane(jitc_scope *scope)
     if (status == JITC_OK) {
         plane_publish(&client->plane);
         client_unlock(client);
-        status = plane_wait_done(client, scope->last_number);
+        status = plane_wait_done(client, scope->last_number, &scope->sink);
     }
     if (status == JITC_OK && scope->sink.failure.status != JITC_OK) {
-        status = failure_tell(&scope->sink.failure);
+        remember(scope, failure_tell(&scope->sink.failure));
         scope->sink.failure.status = JITC_OK;
     }
     flush_pending(scope);
     remember(scope, status);
+    return status;
 }
 
 /* Sends what is pending and looks at every result. */
-static void exchange_by_socket(jitc_scope *scope)
+static int exchange_by_socket(jitc_scope *scope)
 {
     struct jitc_client *client = scope->client;
     struct buffer record = scope->record;
@@ -100,7 +102,9 @@ static void exchange_by_socket(jitc_scope *scope)
     record.capacity = RECORD_MAX_BYTES;
     status = call_begin(client);
     if (status == JITC_OK) {
-        status = call_send(client, &record, &id);
+        status = call_settle(client);
+        if (status == JITC_OK)
+            status = call_send(client, &record, false, &id);
         if (status == JITC_OK)
             status = call_receive(client, id, &reply, 0, NULL);
         if (status == JITC_OK && reply.results_count != scope->operations)
@@ -114,17 +118,15 @@ static void exchange_by_socket(jitc_scope *scope)
     flush_pending(scope);
     remember(scope, status);
     scope->record.used = 0;
+    return status;
 }
 
-/* Has done what is pending. */
-static void exchange(jitc_scope *scope)
+/* Has done what is pending. JITC_OK, though some of it may have been refused, or why there is no answer. */
+static int exchange(jitc_scope *scope)
 {
     if (scope->operations == 0)
-        return;
-    if (scope->client->plane.memory != NULL)
-        exchange_by_plane(scope);
-    else
-        exchange_by_socket(scope);
+        return JITC_OK;
+    return scope->client->plane.memory != NULL ? exchange_by_plane(scope) : exchange_by_socket(scope);
 }
 
 static void append_by_plane(jitc_scope *scope, const struct request *request)
@@ -145,16 +147,23 @@ static void append_by_plane(jitc_scope *scope, const struct request *request)
         (struct pending){.span = request->span, .at = request->at, .bytes = request->data_bytes};
 }
 
+/* The same where there is no room for more, which has as long again. */
+static void make_room(jitc_scope *scope)
+{
+    if (exchange(scope) == JITC_OK)
+        patience_begin();
+}
+
 static void append(jitc_scope *scope, const struct request *request)
 {
     if (scope->operations == OPERATIONS_MAX)
-        exchange(scope);
+        make_room(scope);
     if (scope->client->plane.memory != NULL) {
         append_by_plane(scope, request);
         return;
     }
     if (!codec_put_operation(&scope->record, request)) {
-        exchange(scope);
+        make_room(scope);
         (void)codec_put_operation(&scope->record, request); /* an empty record has room for any */
     }
     scope->pending[scope->operations++] =
@@ -182,6 +191,7 @@ int jitc_scope_write(jitc_scope *scope, jitc_span *span, size_t offset, const vo
     uint64_t start = 0;
     int status = client_check(scope->client);
 
+    patience_begin();
     if (status == JITC_OK)
         status = span_check_write(scope->client, span, offset, src, size, &start);
     if (status != JITC_OK)
@@ -216,15 +226,15 @@ static int shrink_after(jitc_scope *scope, jitc_span *span, uint64_t start, size
     if (size == 0 || scope->client->plane.memory != NULL) {
         /* What is pending for the span must not meet the next one there; the ring keeps the order itself. */
         if (scope->client->plane.memory == NULL)
-            exchange(scope);
-        return jitc_shrink(scope->client, span, size);
+            (void)exchange(scope);
+        return span_shrink(scope->client, span, size);
     }
     append(scope, &request);
     span->size = size;
     return JITC_OK;
 }
 
-int jitc_scope_write_fn(jitc_scope *scope, jitc_span *span, jitc_write_callback callback, void *user)
+static int write_fn(jitc_scope *scope, jitc_span *span, jitc_write_callback callback, void *user)
 {
     jitc_span copy = *span;
     uint8_t *staging = NULL;
@@ -242,14 +252,13 @@ int jitc_scope_write_fn(jitc_scope *scope, jitc_span *span, jitc_write_callback 
         if (staging == NULL)
             return failure_set(JITC_E_SYSTEM, "memory to stage %zu bytes: %m", span->size);
         /* The present content includes what this scope was told to write. */
-        if (scope->client->plane.memory != NULL) {
+        if (scope->client->plane.memory != NULL)
             status = plane_flush(scope->client);
-            if (status != JITC_OK) {
-                free(staging);
-                return status;
-            }
-        } else if (is_pending(scope, start)) {
-            exchange(scope);
+        else if (is_pending(scope, start))
+            status = exchange(scope);
+        if (status != JITC_OK) {
+            free(staging);
+            return status;
         }
         if (!arena_map_read(&scope->client->map, start, staging, span->size)) {
             free(staging);
@@ -283,13 +292,13 @@ static int tell_others(struct jitc_client *client)
     return status == JITC_OK ? plane_tell_refusal(client) : status;
 }
 
-int jitc_scope_flush(jitc_scope *scope)
+static int flush(jitc_scope *scope)
 {
     int status = client_check(scope->client);
 
     if (status != JITC_OK)
         return status;
-    exchange(scope);
+    (void)exchange(scope);
     if (scope->failure.status != JITC_OK) {
         status = failure_tell(&scope->failure);
         scope->failure.status = JITC_OK;
@@ -298,13 +307,45 @@ int jitc_scope_flush(jitc_scope *scope)
     return scope->client->plane.memory == NULL ? JITC_OK : tell_others(scope->client);
 }
 
-int jitc_scope_end(jitc_scope *scope)
+static int end(jitc_scope *scope)
 {
-    int status;
+    int status = flush(scope);
 
-    if (scope == NULL)
-        return JITC_OK;
-    status = jitc_scope_flush(scope);
     free(scope);
     return status;
+}
+
+/* ---- Public ------------------------------------------------------------------------------- */
+
+int jitc_scope_write_fn(jitc_scope *scope, jitc_span *span, jitc_write_callback callback, void *user)
+{
+    patience_begin();
+    return write_fn(scope, span, callback, user);
+}
+
+int jitc_scope_flush(jitc_scope *scope)
+{
+    patience_begin();
+    return flush(scope);
+}
+
+int jitc_scope_end(jitc_scope *scope)
+{
+    patience_begin();
+    return scope == NULL ? JITC_OK : end(scope);
+}
+
+int jitc_write_fn(jitc_client *client, jitc_span *span, jitc_write_callback callback, void *user,
+                  jitc_write_policy policy)
+{
+    jitc_scope *scope;
+    int status = jitc_scope_begin(client, &scope, policy);
+    int end_status;
+
+    if (status != JITC_OK)
+        return status;
+    patience_begin();
+    status = write_fn(scope, span, callback, user);
+    end_status = end(scope);
+    return status != JITC_OK ? status : end_status;
 }

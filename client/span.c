@@ -6,6 +6,7 @@
 
 #include "client/call.h"
 #include "client/failure.h"
+#include "client/patience.h"
 
 /* What every caller's struct has; the rest was added behind it. */
 #define STATS_0_1_0_BYTES offsetof(jitc_stats, huge_bytes)
@@ -52,8 +53,6 @@ int span_refuse_policy(jitc_write_policy policy)
     return failure_set(JITC_E_INVALID, "%d is no write policy", (int)policy);
 }
 
-/* ---- Public ------------------------------------------------------------------------- */
-
 static int alloc_by_socket(struct jitc_client *client, jitc_span *span, size_t size)
 {
     const struct request request = {.operation = OPERATION_ALLOC, .size = size};
@@ -63,7 +62,7 @@ static int alloc_by_socket(struct jitc_client *client, jitc_span *span, size_t s
     return status == JITC_OK ? span_from_result(client, &result, span) : status;
 }
 
-static int release_by_socket(struct jitc_client *client, uint64_t offset)
+static int release(struct jitc_client *client, uint64_t offset)
 {
     const struct request request = {.operation = OPERATION_RELEASE, .span = offset};
     struct result result;
@@ -71,12 +70,40 @@ static int release_by_socket(struct jitc_client *client, uint64_t offset)
     return call_run(client, &request, &result);
 }
 
+int span_shrink(struct jitc_client *client, jitc_span *span, size_t size)
+{
+    struct request request = {.operation = OPERATION_SHRINK, .size = size};
+    struct result result;
+    uint32_t flags = span->flags;
+    int status = span_offset(client, span->rx, &request.span);
+
+    if (status == JITC_OK && size == 0) {
+        status = release(client, request.span);
+        if (status == JITC_OK || status == JITC_E_TIMEOUT)
+            *span = (jitc_span){0};
+        return status;
+    }
+    if (status == JITC_OK)
+        status = call_run(client, &request, &result);
+    /* It will be done: what is cut off is to be written by nobody from here on. */
+    if (status == JITC_E_TIMEOUT && span_round_up(client, size) < span->size)
+        span->size = span_round_up(client, size);
+    if (status == JITC_OK)
+        status = span_from_result(client, &result, span);
+    if (status == JITC_OK)
+        span->flags |= flags & JITC_SPAN_ICACHE_CLEAN; /* the daemon knows it at the allocation only */
+    return status;
+}
+
+/* ---- Public ------------------------------------------------------------------------- */
+
 int jitc_alloc(jitc_client *client, jitc_span *span, size_t size)
 {
     if (span == NULL)
         return failure_set(JITC_E_INVALID, "span is NULL");
     if (client != NULL && client->plane.memory != NULL)
         return lessee_alloc(client, span, size);
+    patience_begin();
     return alloc_by_socket(client, span, size);
 }
 
@@ -87,13 +114,32 @@ int jitc_release(jitc_client *client, const void *rx)
 
     if (status != JITC_OK)
         return status;
-    return client->plane.memory != NULL ? lessee_release(client, offset) : release_by_socket(client, offset);
+    if (client->plane.memory != NULL)
+        return lessee_release(client, offset);
+    patience_begin();
+    return release(client, offset);
+}
+
+/* What earlier calls have left behind on the socket. */
+static int settle_socket(struct jitc_client *client)
+{
+    int status = call_begin(client);
+
+    if (status != JITC_OK)
+        return status;
+    status = call_settle(client);
+    if (status == JITC_OK)
+        status = call_settle(client); /* what was owed is done */
+    call_end(client);
+    return status;
 }
 
 int jitc_flush(jitc_client *client)
 {
-    int status = client_check(client);
+    int status;
 
+    patience_begin();
+    status = settle_socket(client);
     if (status != JITC_OK || client->plane.memory == NULL)
         return status; /* by the socket, each call waits for its answer */
     status = lessee_settle(client);
@@ -104,25 +150,8 @@ int jitc_flush(jitc_client *client)
 
 int jitc_shrink(jitc_client *client, jitc_span *span, size_t size)
 {
-    struct request request = {.operation = OPERATION_SHRINK, .size = size};
-    struct result result;
-    uint32_t flags = span->flags;
-    int status;
-
-    if (size == 0) {
-        status = jitc_release(client, span->rx);
-        if (status == JITC_OK)
-            *span = (jitc_span){0};
-        return status;
-    }
-    status = span_offset(client, span->rx, &request.span);
-    if (status == JITC_OK)
-        status = call_run(client, &request, &result);
-    if (status == JITC_OK)
-        status = span_from_result(client, &result, span);
-    if (status == JITC_OK)
-        span->flags |= flags & JITC_SPAN_ICACHE_CLEAN; /* the daemon knows it at the allocation only */
-    return status;
+    patience_begin();
+    return span_shrink(client, span, size);
 }
 
 int jitc_query(jitc_client *client, jitc_span *span, const void *pointer)
@@ -131,6 +160,7 @@ int jitc_query(jitc_client *client, jitc_span *span, const void *pointer)
     struct result result;
     int status = client_check(client);
 
+    patience_begin();
     if (status == JITC_OK && span == NULL)
         status = failure_set(JITC_E_INVALID, "span is NULL");
     if (status != JITC_OK)
@@ -147,9 +177,10 @@ int jitc_seal(jitc_client *client, jitc_span *span)
     struct result result;
     int status = span_offset(client, span->rx, &request.span);
 
+    patience_begin();
     if (status == JITC_OK)
         status = call_run(client, &request, &result);
-    if (status == JITC_OK) {
+    if (status == JITC_OK || status == JITC_E_TIMEOUT) { /* which will be done */
         span->flags |= JITC_SPAN_SEALED;
         span->rw = NULL;
     }
@@ -161,6 +192,7 @@ int jitc_reset(jitc_client *client, enum jitc_reset_kind kind)
     const struct request request = {.operation = OPERATION_RESET, .kind = (uint32_t)kind};
     struct result result;
 
+    patience_begin();
     return call_run(client, &request, &result);
 }
 
@@ -171,6 +203,7 @@ int jitc_statistics(jitc_client *client, jitc_stats *stats)
     jitc_stats all;
     int status = client_check_struct("jitc_stats", stats->struct_size, STATS_0_1_0_BYTES);
 
+    patience_begin();
     if (status == JITC_OK)
         status = call_run(client, &request, &result);
     if (status != JITC_OK)

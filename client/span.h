@@ -10,6 +10,9 @@
 /* Fills in *span from a result that tells one. JITC_OK, or BAD_REPLY where it can't be. */
 int span_from_result(const struct jitc_client *client, const struct result *result, jitc_span *span);
 
+/* As jitc_shrink(), in a call that may have waited before. */
+int span_shrink(struct jitc_client *client, jitc_span *span, size_t size);
+
 /* Fills in *span for one that is known to lie in the arena. */
 static inline void span_at(const struct jitc_client *client, uint64_t offset, uint64_t bytes, uint32_t flags,
                            jitc_span *span)

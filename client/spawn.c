@@ -20,6 +20,7 @@
 
 #include "client/client.h"
 #include "client/failure.h"
+#include "client/patience.h"
 
 /* In glibc's headers since 2.34, in Linux since 5.9. */
 #ifndef SYS_close_range
@@ -146,6 +147,7 @@ int jitc_spawn(jitc_client **client, const jitc_options *options)
         (void)close(sockets[0]);
         return status;
     }
+    patience_begin();
     status = client_new(client, sockets[0], &all, false);
     if (status == JITC_E_DISCONNECTED)
         return failure_set(status, "%s started, but did not serve: it says why on stderr", program);

@@ -9,10 +9,12 @@
 
 #include "client/call.h"
 #include "client/failure.h"
+#include "client/patience.h"
 #include "client/span.h"
 
 /* Records of a large write that are on their way at once; few enough that their replies always find room. */
 #define WINDOW 4u
+_Static_assert(WINDOW < ASKED_MAX, "all of them are asked, with what is owed");
 
 /* ---- Through the daemon ---------------------------------------------------------------- */
 
@@ -24,9 +26,10 @@ static int send_chunk(struct jitc_client *client, uint64_t span, uint64_t at, co
     struct buffer out = call_buffer(client);
 
     (void)codec_put_operation(&out, &request); /* WRITE_MAX_BYTES fit */
-    return call_send(client, &out, id);
+    return call_send(client, &out, false, id);
 }
 
+/* Any of those that were sent as `id` and later. */
 static int receive_chunk(struct jitc_client *client, uint64_t id)
 {
     struct reply_record reply;
@@ -38,6 +41,7 @@ static int receive_chunk(struct jitc_client *client, uint64_t id)
     if (reply.results_count != 1)
         return call_lose(client, "has not one result");
     codec_result(&reply, 0, &result);
+    patience_begin();
     return call_status(&result);
 }
 
@@ -50,62 +54,72 @@ static int write_by_plane(struct jitc_client *client, const struct request *requ
     if (status != JITC_OK)
         return status;
     sink_init(&sink, NULL);
-    status = plane_put_write(client, request, &sink, &number);
+    status = plane_settle(client, &client->plane);
+    if (status == JITC_OK)
+        status = plane_put_write(client, request, &sink, &number);
     plane_publish(&client->plane);
     client_unlock(client);
     if (status == JITC_OK)
-        status = plane_wait_done(client, number);
+        status = plane_wait_done(client, number, &sink);
     if (status == JITC_OK && sink.failure.status != JITC_OK)
         status = failure_tell(&sink.failure);
     return status;
 }
 
-/* At least one record, so that a write of no bytes is checked as well. */
-static int write_by_socket(struct jitc_client *client, uint64_t span, size_t at, const void *src,
-                           size_t bytes)
+/* With the turn taken. At least one record, so that a write of no bytes is checked as well. */
+static int send_all(struct jitc_client *client, uint64_t span, size_t at, const uint8_t *src, size_t bytes)
 {
+    uint64_t first_id = client->last_id + 1;
     size_t done = 0; /* bytes that were sent */
     size_t sent = 0;
     size_t received = 0;
     bool ends = false; /* nothing more is sent */
-    uint64_t first_id = 0;
     int first = JITC_OK;
+
+    while (!ends || received < sent) {
+        int status;
+
+        if (!ends && sent - received < WINDOW) {
+            size_t part = span_part_bytes(client, at + done, bytes - done, WRITE_MAX_BYTES);
+            uint64_t id;
+
+            status = send_chunk(client, span, at + done, src + done, part, &id);
+            sent++;
+            done += part;
+            ends = done == bytes;
+        } else {
+            status = receive_chunk(client, first_id);
+            received++;
+        }
+        if (client->is_lost || status == JITC_E_TIMEOUT)
+            return status;
+        if (status != JITC_OK && first == JITC_OK) {
+            first = status;
+            ends = true; /* what is on its way is still waited for */
+        }
+    }
+    return first;
+}
+
+static int write_by_socket(struct jitc_client *client, uint64_t span, size_t at, const void *src,
+                           size_t bytes)
+{
     int status = client_check_owner(client);
 
     if (status == JITC_OK)
         status = call_begin(client);
     if (status != JITC_OK)
         return status;
-    while (!ends || received < sent) {
-        if (!ends && sent - received < WINDOW) {
-            size_t part = span_part_bytes(client, at + done, bytes - done, WRITE_MAX_BYTES);
-            uint64_t id;
-
-            status = send_chunk(client, span, at + done, (const uint8_t *)src + done, part, &id);
-            if (sent == 0)
-                first_id = id;
-            sent++;
-            done += part;
-            ends = done == bytes;
-        } else {
-            status = receive_chunk(client, first_id + received);
-            received++;
-        }
-        if (client->is_lost) {
-            first = status;
-            break;
-        }
-        if (status != JITC_OK && first == JITC_OK) {
-            first = status;
-            ends = true; /* what is on its way is still waited for */
-        }
-    }
+    status = call_settle(client);
+    if (status == JITC_OK)
+        status = send_all(client, span, at, src, bytes);
     call_end(client);
-    return first;
+    return status;
 }
 
 static int write_through(struct jitc_client *client, uint64_t span, size_t at, const void *src, size_t bytes)
 {
+    patience_begin();
     if (client->plane.memory != NULL)
         return write_by_plane(
             client,
@@ -137,20 +151,6 @@ int jitc_write(jitc_client *client, jitc_span *span, size_t offset, const void *
     return JITC_OK;
 }
 
-int jitc_write_fn(jitc_client *client, jitc_span *span, jitc_write_callback callback, void *user,
-                  jitc_write_policy policy)
-{
-    jitc_scope *scope;
-    int status = jitc_scope_begin(client, &scope, policy);
-    int end;
-
-    if (status != JITC_OK)
-        return status;
-    status = jitc_scope_write_fn(scope, span, callback, user);
-    end = jitc_scope_end(scope);
-    return status != JITC_OK ? status : end;
-}
-
 int jitc_patch(jitc_client *client, jitc_span *span, size_t offset, unsigned width, uint64_t expected,
                uint64_t desired, uint64_t *found)
 {
@@ -159,6 +159,7 @@ int jitc_patch(jitc_client *client, jitc_span *span, size_t offset, unsigned wid
     struct result result;
     int status = span_check_range(client, span, offset, 0, &request.span);
 
+    patience_begin();
     if (status != JITC_OK)
         return status;
     if (!client->has_barrier)
