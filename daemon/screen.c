@@ -90,7 +90,7 @@ bool screen_pass(struct session *session, const struct heap_span *span, uint64_t
         if (session->ledger.page->findings <= LOGGED_FINDINGS_MAX)
             log_event(LOG_FINDING,
                       &(struct log_subject){.session = session->id, .class = session->class->name}, text,
-                      "findings=%" PRIu64, session->ledger.page->findings);
+                      "count=%" PRIu64, session->ledger.page->findings);
         return true;
     }
     (void)result_refuse(result, STATUS_FORBIDDEN, field, "%s", text);

@@ -6,6 +6,7 @@ import re
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 LABEL = r'[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\[\\n"])*"'
 SAMPLE = re.compile(rf"({NAME})(?:\{{({LABEL}(?:,{LABEL})*)\}})? (\S+)")
+NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[+-][0-9]+)?|\+Inf")
 SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_count", "_sum"]}
 
 
@@ -41,6 +42,8 @@ def parse(text):
             raise ValueError(f"twice: {line}")
         seen.add((match[1], match[2]))
         labels = dict(re.findall(r'([a-zA-Z0-9_]+)="((?:[^"\\]|\\.)*)"', match[2] or ""))
+        if not all(NUMBER.fullmatch(number) for number in [match[3], labels.get("le", "0")]):
+            raise ValueError(f"not how a number is written: {line}")
         value = float(match[3])
         if family["type"] != "gauge" and not value >= 0:
             raise ValueError(f"less than nothing: {line}")
@@ -73,6 +76,16 @@ def check_histogram(family):
             raise ValueError(f"{family['name']} {key}: buckets that shrink, or no count and sum")
         if group["_count"][0] != counts[-1]:
             raise ValueError(f"{family['name']} {key}: the count is not that of +Inf")
+        check_sum(f"{family['name']} {key}", bounds, counts, group["_sum"][0])
+
+
+def check_sum(what, bounds, counts, total):
+    """Each that was counted lies within its bucket, and so does their sum."""
+    each = [count - before for before, count in zip([0, *counts], counts)]
+    least = sum(bound * count for bound, count in zip([0, *bounds], each))
+    most = sum(bound * count for bound, count in zip(bounds, each) if count)
+    if not least * 0.999999 <= total <= most * 1.000001:
+        raise ValueError(f"{what}: the sum {total} is not from {least} to {most}")
 
 
 def self_test():
@@ -88,7 +101,7 @@ def self_test():
         ("counter", "info"), ("UNIT b_seconds seconds", "UNIT b_seconds bytes"), ('"1.0"} 1', '"1.0"} 3'),
         ("_count 2", "_count 3"), ('b_seconds_bucket{le="+Inf"} 2\n', ""), ("a_total 1\n", ""),
         ("a_total 1", "a_total 1\na_total 1"), ('le="1.0"', 'le="1'), ("# HELP a Help.\n", ""),
-        ("a_total 1\n", "a_total 1\n\n"),
+        ("a_total 1\n", "a_total 1\n\n"), ("+Inf", "Inf"), ("sum 1.5", "sum 0.5"),
     ]:  # fmt: skip
         assert old in good
         try:

@@ -189,8 +189,16 @@ END_TEST
 START_TEST(stderr_is_the_journal_only_if_the_variable_names_it)
 {
     struct log_journal other;
+    struct stat status;
+    char stream[64];
 
-    ck_assert_int_eq(setenv("JOURNAL_STREAM", "1:2", 1), 0);
+    ck_assert_int_eq(fstat(STDERR_FILENO, &status), 0);
+    (void)snprintf(stream, sizeof stream, "%ju:%ju", (uintmax_t)status.st_dev, (uintmax_t)status.st_ino + 1);
+    ck_assert_int_eq(setenv("JOURNAL_STREAM", stream, 1), 0);
+    log_journal_init(&other, path);
+    ck_assert_int_eq(other.fd, -1);
+    (void)snprintf(stream, sizeof stream, "%ju:%ju", (uintmax_t)status.st_dev + 1, (uintmax_t)status.st_ino);
+    ck_assert_int_eq(setenv("JOURNAL_STREAM", stream, 1), 0);
     log_journal_init(&other, path);
     ck_assert_int_eq(other.fd, -1);
     ck_assert_int_eq(setenv("JOURNAL_STREAM", "nonsense", 1), 0);
