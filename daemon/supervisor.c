@@ -247,7 +247,7 @@ static _Noreturn void run_program(const struct supervisor *supervisor, const cha
 static _Noreturn void run_daemon(struct supervisor *supervisor)
 {
     const struct options *options = supervisor->options;
-    const char *arguments[5] = {supervisor->program};
+    const char *arguments[7] = {supervisor->program};
     unsigned count = 1;
     int error;
 
@@ -256,6 +256,10 @@ static _Noreturn void run_daemon(struct supervisor *supervisor)
     if (options->config != NULL) {
         arguments[count++] = "--config";
         arguments[count++] = options->config;
+    }
+    if (options->admin != NULL) {
+        arguments[count++] = "--admin"; /* each daemon makes it anew */
+        arguments[count++] = options->admin;
     }
     (void)setenv("NOTIFY_SOCKET", supervisor->notify_address.sun_path, 1);
     set_number("FDSTORE", supervisor->shelf.max);
