@@ -152,11 +152,14 @@ static int listen_on(struct server *server, struct listen_path *path, mode_t mod
     return 0;
 }
 
+/* Clients' and operators'. */
+#define PASSED_LISTENERS_MAX (SERVER_LISTENERS_MAX + 1)
+
 /* What systemd, or whoever started us, has passed. */
 struct passed {
     struct stored *stored; /* an earlier daemon's */
     unsigned stored_count;
-    struct stored listeners[SERVER_LISTENERS_MAX];
+    struct stored listeners[PASSED_LISTENERS_MAX];
     unsigned listeners_count;
 };
 
@@ -180,10 +183,8 @@ static bool sort_passed(struct passed *passed)
 
         if (adoption_is_for(names[i]))
             passed->stored[passed->stored_count++] = (struct stored){names[i], fd};
-        else if (passed->listeners_count < SERVER_LISTENERS_MAX)
-            passed->listeners[passed->listeners_count++] = (struct stored){names[i], fd};
-        else
-            (void)close(fd);
+        else if (passed->listeners_count++ < PASSED_LISTENERS_MAX)
+            passed->listeners[passed->listeners_count - 1] = (struct stored){names[i], fd};
     }
     return true;
 }
@@ -207,6 +208,10 @@ static int listen_activated(struct server *server, const struct passed *passed)
         log_line(LOG_ERROR,
                  "no socket to serve: systemd passed none, and there is no --socket, --user or --fd");
         return -ENOENT;
+    }
+    if (count > PASSED_LISTENERS_MAX) {
+        log_line(LOG_ERROR, "%u sockets from systemd: at most %u are served", count, PASSED_LISTENERS_MAX);
+        return -E2BIG;
     }
     for (unsigned i = 0; i < count; i++) {
         int error = listen_to_passed(server, &passed->listeners[i]);

@@ -354,6 +354,8 @@ START_TEST(a_manager_s_socket_is_served_and_the_manager_told)
     assert_notified(notify, "READY=1", false);
     assert_notified(notify, "WATCHDOG=1", false);
     await_service(pid, path);
+    assert_notified(notify, "FDSTORE=1\nFDPOLL=0\nFDNAME=session-1", true);
+    assert_notified(notify, "FDSTOREREMOVE=1\nFDNAME=session-1", true);
     ck_assert_int_eq(kill(pid, SIGTERM), 0);
     assert_notified(notify, "STOPPING=1", true);
     ck_assert_int_eq(await(pid), 0);
@@ -374,7 +376,7 @@ START_TEST(a_wrong_wish_for_a_watchdog_does_not_keep_it_from_serving)
     await_service(pid, path);
     ck_assert_int_eq(stop(pid), 0);
     ck_assert_msg(strstr(said, "$WATCHDOG_USEC") != NULL && strstr(said, "$NOTIFY_SOCKET") != NULL &&
-                      strstr(said, "serves 2 sockets") != NULL,
+                      strstr(said, "sockets=2") != NULL,
                   "said: %s", said);
     (void)close(passed);
 }
