@@ -14,7 +14,7 @@
 int lessee_init(struct lessee *lessee, uint64_t arena_bytes, uint32_t granularity, bool keeps_nothing)
 {
     *lessee = (struct lessee){.keeps_nothing = keeps_nothing};
-    if (heap_init(&lessee->heap, arena_bytes, granularity) != 0)
+    if (heap_init(&lessee->heap, arena_bytes, granularity, NULL) != 0)
         return failure_set(JITC_E_SYSTEM, "memory for the spans of an arena: %m");
     heap_become_lessee(&lessee->heap);
     for (unsigned i = 0; i < RECENTS; i++)

@@ -24,6 +24,10 @@
 #define MADV_COLLAPSE 25
 #endif
 
+#ifndef F_SEAL_EXEC /* in Linux's headers since 6.3: what a memfd that can't be executed comes with */
+#define F_SEAL_EXEC 0x0020
+#endif
+
 /* Tries to make one huge page, in calls one after another, while someone has a page of it in use. */
 #define COLLAPSE_TRIES_MAX 8u
 
@@ -58,10 +62,8 @@ static int seals(enum arena_kind kind)
     return F_SEAL_SEAL;
 }
 
-static void *map(const struct arena *arena)
+static void *map(const struct arena *arena, int protection)
 {
-    const int protection = PROT_READ | PROT_WRITE;
-
     if (arena->is_huge)
         return huge_page_map(arena->fd, arena->reserved_bytes, protection, MAP_NORESERVE);
     return mmap(NULL, arena->reserved_bytes, protection, MAP_SHARED | MAP_NORESERVE, arena->fd, 0);
@@ -74,15 +76,10 @@ static int arena_set_up(struct arena *arena)
     arena->fd = memfd_new("jitbroker-arena");
     if (arena->fd < 0)
         return arena->fd;
-    if (arena->kind == ARENA_DIRECT) {
-        arena->fd_direct = reopen(arena->fd, O_RDWR);
-        if (arena->fd_direct < 0)
-            return arena->fd_direct;
-    }
-    /* Born 0666: from here on no other uid reopens it for writing. */
-    if (fchmod(arena->fd, 0400) != 0)
+    /* Born 0666: from here on no other uid reopens it for writing. Of a direct one we do. */
+    if (fchmod(arena->fd, arena->kind == ARENA_DIRECT ? 0600 : 0400) != 0)
         return -errno;
-    memory = map(arena);
+    memory = map(arena, PROT_READ | PROT_WRITE);
     if (memory == MAP_FAILED)
         return -errno;
     arena->bytes = memory;
@@ -102,7 +99,6 @@ int arena_init(struct arena *arena, enum arena_kind kind, uint64_t reserved_byte
     *arena = (struct arena){
         .kind = kind,
         .fd = -1,
-        .fd_direct = -1,
         .reserved_bytes = reserved_bytes,
         .fill_pattern = fill_pattern,
         .is_huge = is_huge,
@@ -112,6 +108,58 @@ int arena_init(struct arena *arena, enum arena_kind kind, uint64_t reserved_byte
     if (error != 0)
         arena_deinit(arena);
     return error;
+}
+
+/* What lies beyond is no whole block of fill, or nobody's. */
+static const char *adopt_length(struct arena *arena, uint64_t grown_bytes)
+{
+    struct stat status;
+
+    if (fstat(arena->fd, &status) != 0 || !S_ISREG(status.st_mode))
+        return "its arena is no file";
+    arena->grown_bytes = grown_bytes;
+    if ((uint64_t)status.st_size >= grown_bytes && arena->kind != ARENA_THROUGH)
+        return NULL;
+    if (arena->kind != ARENA_THROUGH)
+        return "its arena is shorter than it was";
+    if ((uint64_t)status.st_size < grown_bytes)
+        arena->grown_bytes = (uint64_t)status.st_size / BLOCK_BYTES * BLOCK_BYTES;
+    if (ftruncate(arena->fd, (off_t)arena->grown_bytes) != 0)
+        return "its arena can't be cut to its length";
+    return NULL;
+}
+
+const char *arena_adopt(struct arena *arena, int fd, enum arena_kind kind, uint64_t reserved_bytes,
+                        uint64_t grown_bytes, uint32_t fill_pattern, bool is_huge)
+{
+    const char *flaw = NULL;
+    void *memory;
+
+    *arena = (struct arena){
+        .kind = kind,
+        .fd = fd,
+        .reserved_bytes = reserved_bytes,
+        .fill_pattern = fill_pattern,
+        .is_huge = is_huge,
+        .collapse_at_bytes = HUGE_PAGE_BYTES,
+    };
+    if ((fcntl(fd, F_GET_SEALS) & ~F_SEAL_EXEC) != seals(kind))
+        flaw = "its arena is not sealed as it has to be";
+    else
+        flaw = adopt_length(arena, grown_bytes);
+    if (flaw == NULL) {
+        memory = map(arena, kind == ARENA_SEALED ? PROT_READ : PROT_READ | PROT_WRITE);
+        if (memory == MAP_FAILED)
+            flaw = "its arena can't be mapped";
+        else
+            arena->bytes = memory;
+    }
+    if (flaw != NULL) {
+        *arena = (struct arena){.fd = -1};
+        return flaw;
+    }
+    (void)madvise(arena->bytes, reserved_bytes, MADV_DONTDUMP);
+    return NULL;
 }
 
 void arena_revoke(struct arena *arena)
@@ -127,13 +175,19 @@ void arena_deinit(struct arena *arena)
     if (arena->bytes != NULL)
         (void)munmap(arena->bytes, arena->reserved_bytes);
     arena->bytes = NULL;
-    arena->fd_direct = close_fd(arena->fd_direct);
     arena->fd = close_fd(arena->fd);
 }
 
 int arena_open_read_only(const struct arena *arena)
 {
     return reopen(arena->fd, O_RDONLY);
+}
+
+/* Not ours: the flags of an open file are the client's to change. */
+int arena_open_writable(const struct arena *arena)
+{
+    assert(arena->kind == ARENA_DIRECT);
+    return reopen(arena->fd, O_RDWR);
 }
 
 static int grow_filled(struct arena *arena, uint64_t bytes)

@@ -32,7 +32,6 @@ enum arena_kind {
 struct arena {
     enum arena_kind kind;
     int fd;
-    int fd_direct; /* a separate open file description: its flags are the client's to change */
     uint8_t *bytes;
     uint64_t reserved_bytes;
     uint64_t grown_bytes;
@@ -51,6 +50,13 @@ bool arena_can_be_huge(void);
 int arena_init(struct arena *arena, enum arena_kind kind, uint64_t reserved_bytes, uint32_t fill_pattern,
                bool is_huge);
 void arena_deinit(struct arena *arena);
+/*
+ * Goes on with the arena that `fd` is, which an earlier process had: checks what it is, and takes it over.
+ * arena->grown_bytes is `grown_bytes`, or less where the file got shorter. A sealed one can be read, and
+ * nothing else. NULL, or what is wrong: then `fd` is the caller's still.
+ */
+const char *arena_adopt(struct arena *arena, int fd, enum arena_kind kind, uint64_t reserved_bytes,
+                        uint64_t grown_bytes, uint32_t fill_pattern, bool is_huge);
 
 /*
  * Gives its memory back to the system even where somebody still maps it, who then meets
@@ -60,6 +66,8 @@ void arena_revoke(struct arena *arena);
 
 /* A new read-only descriptor of the arena, the caller's; or -errno. */
 int arena_open_read_only(const struct arena *arena);
+/* The same of a direct one, for reading and writing. */
+int arena_open_writable(const struct arena *arena);
 
 /* Makes the arena end at `bytes`, a multiple of BLOCK_BYTES. What is new is trap fill. 0 or -errno. */
 int arena_grow(struct arena *arena, uint64_t bytes);

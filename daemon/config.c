@@ -655,6 +655,8 @@ struct policy *config_defaults(const char *class_name)
     if (reader.policy == NULL)
         return NULL;
     preset(&reader, daemon_keys);
+    if (class_name == NULL)
+        return reader.policy;
     reader.class = policy_add(reader.policy, class_name);
     if (reader.class == NULL)
         return policy_unref(reader.policy);

@@ -18,7 +18,7 @@
  */
 struct policy *config_read(const char *path, bool optional, char *mistake, size_t mistake_bytes);
 
-/* A policy without files: one class, for everyone, with the defaults. NULL without memory. */
+/* A policy without files: one class, for everyone, with the defaults; NULL: no class. NULL without memory. */
 struct policy *config_defaults(const char *class_name);
 
 /* The keys of a class by their index, in the manual's order; NULL behind the last. */

@@ -4,12 +4,14 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "daemon/executor.h"
+#include "daemon/greeting.h"
 #include "daemon/log.h"
 #include "daemon/operation.h"
 #include "daemon/server.h"
@@ -43,7 +45,7 @@ struct unfinished {
 
 /* ---- The end ---------------------------------------------------------------------- */
 
-static void say_goodbye(int fd, enum status status, const char *reason)
+void connection_say_goodbye(int fd, enum status status, const char *reason)
 {
     uint8_t bytes[ERROR_TEXT_MAX_BYTES + 64];
     struct buffer out = {.bytes = bytes, .capacity = sizeof bytes};
@@ -97,7 +99,7 @@ static void log_end(const struct connection *connection, const char *reason)
                " findings=%" PRIu64,
                session->id, (unsigned)connection->peer.uid, (int)connection->peer.pid, reason,
                connection->operations, connection->refusals, session->heap.spans,
-               heap_used_bytes(&session->heap), session->arena.grown_bytes, session->findings);
+               heap_used_bytes(&session->heap), session->arena.grown_bytes, session->ledger.page->findings);
 }
 
 /* Lets go of what it holds as a peer of a user. */
@@ -139,37 +141,77 @@ static void on_linger(uv_timer_t *timer)
         connection_close(connection);
 }
 
+/* The last one that has it leaves: no daemon is to find it again. */
+static void end_session(struct server *server, struct session *session)
+{
+    char name[STORE_NAME_MAX_BYTES + 1];
+
+    session->ledger.page->state = LEDGER_ENDED;
+    ledger_order();
+    session_store_name(session, name);
+    store_remove(&server->store, name);
+    /* A charge that ends must leave no memory behind. */
+    arena_revoke(&session->arena);
+}
+
 static void leave_session(struct connection *connection, enum status status)
 {
+    struct server *server = connection->server;
     struct session *session = connection->session;
+    char name[STORE_NAME_MAX_BYTES + 1];
 
     if (session == NULL)
         return;
-    if (!connection->is_executor && !connection->class->orphans_run && status != STATUS_STOPPING)
-        executor_end_all(connection);
-    /* A charge that ends must leave no memory behind; where only the daemon ends, mapped code runs on. */
-    if (session->refs == 1 && status != STATUS_STOPPING)
-        arena_revoke(&session->arena);
+    /* Where only the daemon ends, mapped code runs on. */
+    if (status != STATUS_STOPPING) {
+        if (connection->is_executor) {
+            executor_store_name(connection, name);
+            store_remove(&server->store, name);
+        } else {
+            if (!connection->class->orphans_run)
+                executor_end_all(connection);
+            session->ledger.page->state = LEDGER_ORPHANED;
+            ledger_order();
+            /* The store has its socket as well, and the client is to see the end. */
+            (void)shutdown(connection->fd, SHUT_RDWR);
+        }
+        if (session->refs == 1)
+            end_session(server, session);
+    }
     connection->session = session_unref(session);
+}
+
+static void end_plane(struct connection *connection, enum status status)
+{
+    enum plane_end how = status != STATUS_STOPPING    ? PLANE_REVOKE
+                         : connection->server->leaves ? PLANE_LEAVE
+                                                      : PLANE_END;
+
+    if (plane_is_there(&connection->plane))
+        plane_end(&connection->plane, how, on_plane_closed);
 }
 
 void connection_end(struct connection *connection, enum status status, const char *reason)
 {
-    bool unread = record_is_unread(connection->fd);
+    bool leaves = status == STATUS_STOPPING && connection->server->leaves;
+    bool unread = !leaves && record_is_unread(connection->fd);
 
     if (connection->lingers) {
         connection_close(connection);
         return;
     }
-    log_end(connection, reason);
-    if (status != STATUS_OK)
-        say_goodbye(connection->fd, status, reason);
+    if (!leaves)
+        log_end(connection, reason);
+    /* Who has no session yet finds the next daemon by itself. */
+    if (status != STATUS_OK && !leaves)
+        connection_say_goodbye(connection->fd, status, reason);
     (void)uv_poll_stop(&connection->poll);
     (void)uv_timer_stop(&connection->timer);
     (void)uv_idle_stop(&connection->next_turn);
 
     if (connection->audit.to != AUDIT_OFF)
         audit_end(connection->server->audit, &connection->audit);
+    end_plane(connection, status);
     leave_session(connection, status);
     free(connection->pending);
     connection->pending = NULL;
@@ -178,8 +220,6 @@ void connection_end(struct connection *connection, enum status status, const cha
     free(connection->unfinished);
     connection->unfinished = NULL;
     (void)charge_set(&connection->queued, 0, 0);
-    if (plane_is_there(&connection->plane))
-        plane_end(&connection->plane, status != STATUS_STOPPING, on_plane_closed);
     if (!connection->has_hello || !unread || status == STATUS_STOPPING) {
         connection_close(connection);
         return;
@@ -278,7 +318,7 @@ void connection_pace(struct connection *connection, size_t operations)
         resume(connection);
 }
 
-static void end_by_errno(struct connection *connection, int error)
+void connection_end_by_errno(struct connection *connection, int error)
 {
     if (error == -EPIPE || error == -ECONNRESET)
         connection_end(connection, STATUS_OK, "the client is gone");
@@ -291,17 +331,48 @@ static void on_reply_timeout(uv_timer_t *timer)
     connection_end(timer->data, STATUS_OK, "it does not read its answers");
 }
 
+/* Whose answers the ledger has; an executor's requests change nothing, and may be answered twice. */
+static struct ledger *ledger_of(const struct connection *connection)
+{
+    return connection->is_executor ? NULL : &connection->session->ledger;
+}
+
+void connection_take_record(struct connection *connection)
+{
+    if (store_is_there(&connection->server->store))
+        record_take(connection->fd);
+    LEDGER_STEP();
+}
+
+/* The reply to its record was sent. */
+static void end_answer(struct connection *connection, size_t used)
+{
+    struct ledger *ledger = ledger_of(connection);
+
+    if (ledger != NULL)
+        ledger_mark_answer(ledger, LEDGER_SENT, used);
+    connection_take_record(connection);
+    if (ledger != NULL)
+        ledger_end_answer(ledger);
+}
+
 static void send_reply(struct connection *connection, const struct buffer *out)
 {
-    int error = record_send(connection->fd, false, out->bytes, out->used, NULL, 0);
+    struct ledger *ledger = ledger_of(connection);
+    int error;
 
+    if (ledger != NULL)
+        ledger_mark_answer(ledger, LEDGER_READY, out->used);
+    error = record_send(connection->fd, false, out->bytes, out->used, NULL, 0);
+    LEDGER_STEP();
     if (error == 0) {
+        end_answer(connection, out->used);
         if (is_paced(connection))
             resume(connection);
         return;
     }
     if (error != -EAGAIN) {
-        end_by_errno(connection, error);
+        connection_end_by_errno(connection, error);
         return;
     }
     if (charge_set(&connection->queued, out->used, UINT64_MAX))
@@ -324,9 +395,10 @@ static void send_pending(struct connection *connection)
     if (error == -EAGAIN)
         return;
     if (error != 0) {
-        end_by_errno(connection, error);
+        connection_end_by_errno(connection, error);
         return;
     }
+    end_answer(connection, connection->pending_bytes);
     free(connection->pending);
     connection->pending = NULL;
     (void)charge_set(&connection->queued, 0, 0);
@@ -344,9 +416,9 @@ static void note_refusal(struct connection *connection, const char *what, const 
 
 /* ---- Requests ------------------------------------------------------------------------- */
 
-static struct buffer begin_reply(struct connection *connection, uint64_t id)
+static struct buffer begin_in(uint8_t *bytes, uint64_t id)
 {
-    struct buffer out = {.bytes = connection->server->out, .capacity = sizeof connection->server->out};
+    struct buffer out = {.bytes = bytes, .capacity = RECORD_MAX_BYTES};
     bool fits = codec_put_reply(&out, id);
 
     assert(fits);
@@ -354,121 +426,30 @@ static struct buffer begin_reply(struct connection *connection, uint64_t id)
     return out;
 }
 
-static void refuse_hello(struct connection *connection, uint64_t id, const struct result *error)
+struct buffer connection_begin_record(struct connection *connection, uint64_t id)
 {
-    struct buffer out = begin_reply(connection, id);
-
-    if (codec_put_error(&out, error))
-        (void)record_send(connection->fd, false, out.bytes, out.used, NULL, 0);
-    connection_end(connection, STATUS_OK, error->text);
+    return begin_in(connection->server->out, id);
 }
 
-/* The ring that the client wishes for, if it can be had: without one the socket does everything. */
-static void grant_ring(struct connection *connection, const struct hello *hello, struct welcome *welcome)
+/*
+ * An empty reply with room for `results`: of an owner's in the ledger, so that it is kept. False: there is no
+ * memory, and the connection has ended.
+ */
+static bool begin_reply(struct connection *connection, uint64_t id, size_t results, struct buffer *out)
 {
-    int error;
+    struct ledger *ledger = ledger_of(connection);
 
-    if ((hello->features & FEATURE_RING) == 0 || !connection->class->ring)
-        return;
-    error = plane_init(&connection->plane, connection);
-    if (error != 0) {
-        log_client(LOG_WARNING, "session %" PRIu64 ": no ring: %s", welcome->session, strerror(-error));
-        return;
+    if (ledger == NULL) {
+        *out = connection_begin_record(connection, id);
+        return true;
     }
-    connection->handles++;
-    welcome->features |= FEATURE_RING;
-    welcome->ring_bytes = RING_BYTES;
-}
-
-static int send_welcome(struct connection *connection, uint64_t id, const struct welcome *welcome)
-{
-    struct buffer out = begin_reply(connection, id);
-    const struct arena *arena = &connection->session->arena;
-    int fds[RECORD_FDS_MAX] = {arena_open_read_only(arena)};
-    unsigned fds_count = 1;
-    bool fits = codec_put_welcome(&out, welcome);
-    int error;
-
-    assert(fits);
-    (void)fits;
-    if (fds[0] < 0)
-        return fds[0];
-    if (welcome->write_mode == WRITE_DIRECT)
-        fds[fds_count++] = arena->fd_direct;
-    if (welcome->ring_bytes != 0) {
-        fds[fds_count++] = connection->plane.memory_fd;
-        fds[fds_count++] = connection->plane.bell;
+    if (ledger_reserve_answer(ledger, (results + 1) * RESULT_MAX_BYTES) != 0) {
+        connection_end(connection, STATUS_NO_MEMORY, "the daemon has no room for a reply");
+        return false;
     }
-    error = record_send(connection->fd, false, out.bytes, out.used, fds, fds_count);
-    (void)close(fds[0]);
-    plane_forget_memory_fd(&connection->plane);
-    return error;
-}
-
-static void start_audit(struct connection *connection)
-{
-    connection->audit = (struct audit_source){
-        .to = connection->class->audit,
-        .session = connection->session->id,
-        .uid = connection->peer.uid,
-        .unit = connection->peer.unit,
-    };
-    if (connection->audit.to != AUDIT_OFF)
-        audit_begin(connection->server->audit, &connection->audit);
-}
-
-static enum status begin_session(struct connection *connection, struct hello *hello, struct welcome *welcome,
-                                 struct result *error)
-{
-    struct server *server = connection->server;
-
-    if (hello_validate(hello, error) != STATUS_OK)
-        return error->status;
-    connection->session = session_new(server->sessions_started + 1, connection->class, &connection->peer,
-                                      connection->account, hello, welcome, error);
-    if (connection->session == NULL)
-        return error->status;
-    server->sessions_started++;
-    start_audit(connection);
-    (void)uv_timer_stop(&connection->timer);
-    grant_ring(connection, hello, welcome);
-    log_client(LOG_INFO,
-               "session %" PRIu64 " started: uid=%u pid=%d%s%s class=%s write=%s arena=%" PRIu64
-               " granularity=%" PRIu32 "%s%s",
-               welcome->session, (unsigned)connection->peer.uid, (int)connection->peer.pid,
-               connection->peer.unit[0] != '\0' ? " unit=" : "", connection->peer.unit,
-               connection->class->name, welcome->write_mode == WRITE_DIRECT ? "direct" : "through",
-               welcome->arena_bytes, welcome->granularity, welcome->sealed ? " sealed" : "",
-               welcome->ring_bytes != 0 ? " ring" : "");
-    return STATUS_OK;
-}
-
-static void handle_hello(struct connection *connection, struct request_record *record)
-{
-    struct welcome welcome = {0};
-    struct result error;
-    int sent;
-
-    result_init(&error);
-    if (!record->has_hello || record->operations_count != 0 || record->has_open_executor) {
-        connection_end(connection, STATUS_PROTOCOL, "the first request is Hello, and nothing else");
-        return;
-    }
-    if ((connection->is_executor
-             ? executor_welcome(connection, &record->hello, &welcome, &error)
-             : begin_session(connection, &record->hello, &welcome, &error)) != STATUS_OK) {
-        refuse_hello(connection, record->id, &error);
-        return;
-    }
-    connection->has_hello = true;
-    sent = send_welcome(connection, record->id, &welcome);
-    if (sent == -EPIPE || sent == -ECONNRESET) {
-        end_by_errno(connection, sent);
-    } else if (sent != 0) {
-        (void)result_refuse(&error, STATUS_NO_MEMORY, "", "the arena can't be handed over: %s",
-                            strerror(-sent));
-        refuse_hello(connection, record->id, &error);
-    }
+    *out = begin_in(ledger_answer(ledger), id);
+    ledger_begin_answer(ledger, id, out->used);
+    return true;
 }
 
 /* STATUS_OK if the request as a whole can be done; what its operations say comes later. */
@@ -485,6 +466,18 @@ static enum status check_request(const struct request_record *record, struct res
     if (record->has_open_executor && record->operations_count != 0)
         return result_refuse(error, STATUS_INVALID, "open_executor", "it stands alone in its request");
     return STATUS_OK;
+}
+
+void connection_start_audit(struct connection *connection)
+{
+    connection->audit = (struct audit_source){
+        .to = connection->class->audit,
+        .session = connection->session->id,
+        .uid = connection->peer.uid,
+        .unit = connection->peer.unit,
+    };
+    if (connection->audit.to != AUDIT_OFF)
+        audit_begin(connection->server->audit, &connection->audit);
 }
 
 /* What was written is digested where it is now: what it came from may be the client's to change. */
@@ -504,9 +497,13 @@ static void audit(struct connection *connection, const struct request *request, 
                                    written);
 }
 
-bool connection_run(struct connection *connection, const struct request *request, struct result *result)
+bool connection_run(struct connection *connection, const struct request *request, uint64_t key,
+                    struct result *result)
 {
-    uint64_t findings = connection->session->findings;
+    struct ledger *ledger = &connection->session->ledger;
+    uint64_t findings = ledger->page->findings;
+
+    ledger->key = key;
 
     if (connection->is_executor && !operation_only_reads(request->operation)) {
         result_init(result);
@@ -515,7 +512,7 @@ bool connection_run(struct connection *connection, const struct request *request
         return false;
     }
     if (connection->audit.to != AUDIT_OFF)
-        audit(connection, request, connection->session->findings != findings, result->status);
+        audit(connection, request, ledger->page->findings != findings, result->status);
     /* A patch that finds other bytes is an answer, not an offence. */
     if (result->status != STATUS_OK && result->status != STATUS_MISMATCH)
         note_refusal(connection, operation_name(request->operation), result);
@@ -526,11 +523,12 @@ bool connection_run(struct connection *connection, const struct request *request
 static bool run_operation(struct connection *connection, const struct request_record *record, size_t index,
                           struct result *result)
 {
+    uint64_t key = connection->session->ledger.page->progress | LEDGER_KEY_SOCKET;
     struct request request;
 
     result_init(result);
     if (codec_operation(record, index, &request, result) == STATUS_OK)
-        return connection_run(connection, &request, result);
+        return connection_run(connection, &request, key, result);
     note_refusal(connection, "an operation", result);
     return true;
 }
@@ -562,7 +560,9 @@ static void on_next_turn(uv_idle_t *idle);
 static void put_off(struct connection *connection, const struct request_record *record, size_t record_bytes,
                     size_t next, const struct buffer *out)
 {
-    size_t reply_bytes = out->used + (record->operations_count - next) * RESULT_MAX_BYTES;
+    /* An owner's reply stays where it is. */
+    bool moves = connection->is_executor;
+    size_t reply_bytes = moves ? out->used + (record->operations_count - next) * RESULT_MAX_BYTES : 0;
     size_t bytes = sizeof(struct unfinished) + record_bytes + reply_bytes;
     struct unfinished *unfinished = NULL;
 
@@ -574,10 +574,13 @@ static void put_off(struct connection *connection, const struct request_record *
     }
     unfinished->next = next;
     unfinished->record_bytes = record_bytes;
-    unfinished->out = (struct buffer){
-        .bytes = unfinished->bytes + record_bytes, .capacity = reply_bytes, .used = out->used};
+    unfinished->out = *out;
     memcpy(unfinished->bytes, connection->server->in, record_bytes);
-    memcpy(unfinished->out.bytes, out->bytes, out->used);
+    if (moves) {
+        unfinished->out.bytes = unfinished->bytes + record_bytes;
+        unfinished->out.capacity = reply_bytes;
+        memcpy(unfinished->out.bytes, out->bytes, out->used);
+    }
     connection->unfinished = unfinished;
     connection->account->put_off++;
     plane_pause(&connection->plane);
@@ -592,6 +595,7 @@ static void put_off(struct connection *connection, const struct request_record *
 static bool run_operations(struct connection *connection, const struct request_record *record, size_t *next,
                            struct buffer *out)
 {
+    struct ledger *ledger = ledger_of(connection);
     uint64_t end = connection->account->turn_end_ns;
 
     for (bool is_first = true; *next < record->operations_count; ++*next) {
@@ -606,6 +610,8 @@ static bool run_operations(struct connection *connection, const struct request_r
         fits = codec_put_result(out, &result);
         assert(fits); /* by RESULT_MAX_BYTES */
         (void)fits;
+        if (ledger != NULL)
+            ledger_commit_answer(ledger, *next + 1, out->used);
     }
     return true;
 }
@@ -644,9 +650,12 @@ static void on_next_turn(uv_idle_t *idle)
 
 static void refuse_request(struct connection *connection, uint64_t id, const struct result *error)
 {
-    struct buffer out = begin_reply(connection, id);
-    bool fits = codec_put_error(&out, error);
+    struct buffer out;
+    bool fits;
 
+    if (!begin_reply(connection, id, 0, &out))
+        return;
+    fits = codec_put_error(&out, error);
     assert(fits);
     (void)fits;
     note_refusal(connection, "a request", error);
@@ -654,30 +663,106 @@ static void refuse_request(struct connection *connection, uint64_t id, const str
     send_reply(connection, &out);
 }
 
+/* Runs its operations from `next` on, where those before have their results in `out`. */
+static void run_request(struct connection *connection, const struct request_record *record,
+                        size_t record_bytes, size_t next, struct buffer *out)
+{
+    if (run_operations(connection, record, &next, out)) {
+        pace_request(connection, record->operations_count);
+        send_reply(connection, out);
+    } else {
+        put_off(connection, record, record_bytes, next, out);
+    }
+}
+
+static void open_executor(struct connection *connection, uint64_t id, const struct buffer *out)
+{
+    struct result error;
+
+    result_init(&error);
+    if (executor_open(connection, out, &error) != STATUS_OK) {
+        refuse_request(connection, id, &error);
+        return;
+    }
+    end_answer(connection, out->used);
+    connection_pace(connection, 1);
+}
+
 static void handle_request(struct connection *connection, const struct request_record *record,
                            size_t record_bytes)
 {
     struct buffer out;
     struct result error;
-    size_t next = 0;
 
     result_init(&error);
-    if (check_request(record, &error) != STATUS_OK) {
+    if (check_request(record, &error) != STATUS_OK)
         refuse_request(connection, record->id, &error);
+    else if (!begin_reply(connection, record->id, record->operations_count, &out))
         return;
+    else if (record->has_open_executor)
+        open_executor(connection, record->id, &out);
+    else
+        run_request(connection, record, record_bytes, 0, &out);
+}
+
+/*
+ * The first record after another daemon's end, which that may have been answering. True: there is nothing
+ * more to be done for it.
+ */
+static bool resume_request(struct connection *connection, struct request_record *record, size_t record_bytes)
+{
+    struct ledger *ledger = ledger_of(connection);
+    const struct ledger_page *page = connection->session->ledger.page;
+    struct result error;
+    struct buffer out;
+    size_t next;
+
+    result_init(&error);
+    if (ledger == NULL || page->answer_id == 0 || page->answer_id != record->id) {
+        bool is_hello = record->has_hello && (ledger == NULL || record->id == page->hello_id);
+
+        if (is_hello)
+            greeting_answer(connection, record);
+        return is_hello;
     }
-    out = begin_reply(connection, record->id);
-    if (record->has_open_executor) {
-        if (executor_open(connection, &out, &error) != STATUS_OK)
-            refuse_request(connection, record->id, &error);
-        else
-            connection_pace(connection, 1);
-    } else if (run_operations(connection, record, &next, &out)) {
-        pace_request(connection, record->operations_count);
+    out = (struct buffer){
+        .bytes = ledger_answer(ledger), .capacity = RECORD_MAX_BYTES, .used = (uint32_t)page->progress};
+    next = (size_t)(page->progress >> 32);
+    if ((page->progress & LEDGER_SENT) != 0)
+        end_answer(connection, out.used);
+    else if ((page->progress & LEDGER_READY) != 0)
         send_reply(connection, &out);
-    } else {
-        put_off(connection, record, record_bytes, next, &out);
+    else if (next > record->operations_count || record->has_open_executor ||
+             check_request(record, &error) != STATUS_OK ||
+             ledger_reserve_answer(ledger, (record->operations_count + 1) * RESULT_MAX_BYTES) != 0)
+        return false; /* from its beginning: nothing of it was done */
+    else
+        run_request(connection, record, record_bytes, next, &out);
+    return true;
+}
+
+/* Says what is wrong with the record, if anything is. */
+static enum status check_record(int flaw, const char **reason)
+{
+    switch (flaw) {
+    case RECORD_E_OVERSIZED:
+        *reason = "the record is larger than the protocol allows";
+        return STATUS_MALFORMED;
+    case RECORD_E_FDS:
+        *reason = "the record came with descriptors that nobody asked for";
+        return STATUS_PROTOCOL;
+    default:
+        return STATUS_OK;
     }
+}
+
+static int receive(struct connection *connection, struct record *record)
+{
+    struct server *server = connection->server;
+
+    if (store_is_there(&server->store))
+        return record_peek(connection->fd, server->in, sizeof server->in, 0, record);
+    return record_recv(connection->fd, false, server->in, sizeof server->in, 0, record);
 }
 
 static void read_record(struct connection *connection)
@@ -685,24 +770,28 @@ static void read_record(struct connection *connection)
     struct server *server = connection->server;
     struct request_record request;
     struct record record;
-    int flaw = record_recv(connection->fd, false, server->in, sizeof server->in, 0, &record);
+    const char *reason = NULL;
+    enum status status;
+    bool resumes = connection->resumes;
+    int flaw;
 
+    /* A client waits that would have to be stored, not the daemon. */
+    if (!connection->has_hello && !store_has_room(&server->store))
+        return;
+    flaw = receive(connection, &record);
     if (flaw == -EAGAIN)
         return;
     if (flaw < 0) {
-        end_by_errno(connection, flaw);
+        connection_end_by_errno(connection, flaw);
         return;
     }
     if (flaw == RECORD_E_END) {
         connection_end(connection, STATUS_OK, "closed by the client");
         return;
     }
-    if (flaw == RECORD_E_OVERSIZED) {
-        connection_end(connection, STATUS_MALFORMED, "the record is larger than the protocol allows");
-        return;
-    }
-    if (flaw == RECORD_E_FDS) {
-        connection_end(connection, STATUS_PROTOCOL, "the record came with descriptors that nobody asked for");
+    status = check_record(flaw, &reason);
+    if (status != STATUS_OK) {
+        connection_end(connection, status, reason);
         return;
     }
     if (!decode(server, server->in, record.bytes, &request)) {
@@ -713,10 +802,31 @@ static void read_record(struct connection *connection)
         connection_end(connection, STATUS_PROTOCOL, "request id 0 is the daemon's own");
         return;
     }
+    connection->resumes = false;
+    if (resumes && resume_request(connection, &request, record.bytes))
+        return;
     if (!connection->has_hello)
-        handle_hello(connection, &request);
+        greeting_answer(connection, &request);
     else
         handle_request(connection, &request, record.bytes);
+}
+
+void connection_resume(struct connection *connection)
+{
+    struct ledger *ledger = &connection->session->ledger;
+
+    connection->resumes = true;
+    if (!connection->is_executor && ledger->done.kind != INTENT_NONE) {
+        if ((ledger->done.key & LEDGER_KEY_SOCKET) != 0)
+            read_record(connection);
+        else if (plane_is_there(&connection->plane))
+            (void)plane_serve(&connection->plane);
+        if (connection->session == NULL)
+            return;
+        ledger->done.kind = INTENT_NONE;
+    }
+    if (connection->unfinished == NULL && connection->pending == NULL)
+        plane_resume(&connection->plane);
 }
 
 static void on_poll(uv_poll_t *handle, int status, int events)
@@ -739,58 +849,6 @@ static void on_hello_timeout(uv_timer_t *timer)
     connection_end(timer->data, STATUS_HELLO_TIMEOUT, "no Hello in time");
 }
 
-/* Says which of two bounds the user has met. */
-static enum status refuse_session(const struct connection *connection, struct result *refusal)
-{
-    const struct pool *pools = connection->server->quota.pools;
-    unsigned uid = (unsigned)connection->peer.uid;
-
-    if (connection->charge.amount != 0)
-        return result_refuse(refusal, STATUS_QUOTA_SESSIONS, "",
-                             "uid %u would hold more than its share of the daemon's %" PRIu64
-                             " descriptors: raise its LimitNOFILE=",
-                             uid, pools[QUOTA_FDS].total);
-    if (!charge_exceeds_share(&connection->charge, 1, connection->class->session_max))
-        return result_refuse(refusal, STATUS_QUOTA_SESSIONS, "", "uid %u holds its %" PRIu32 " sessions", uid,
-                             connection->class->session_max);
-    if (pools[QUOTA_SESSIONS].held >= pools[QUOTA_SESSIONS].total)
-        return result_refuse(refusal, STATUS_QUOTA_SESSIONS, "", "the daemon serves its %" PRIu64 " sessions",
-                             pools[QUOTA_SESSIONS].total);
-    return result_refuse(refusal, STATUS_QUOTA_SESSIONS, "",
-                         "uid %u would hold more than its share of the daemon's %" PRIu64 " sessions", uid,
-                         pools[QUOTA_SESSIONS].total);
-}
-
-enum status connection_charge(struct connection *connection, struct result *refusal)
-{
-    connection->account = quota_account(&connection->server->quota, connection->peer.uid);
-    if (connection->account == NULL)
-        return result_refuse(refusal, STATUS_NO_MEMORY, "", "the daemon has no memory for a session");
-    charge_init(&connection->charge, connection->account, QUOTA_SESSIONS);
-    charge_init(&connection->fds, connection->account, QUOTA_FDS);
-    charge_init(&connection->queued, connection->account, QUOTA_QUEUED);
-    if (!charge_set(&connection->charge, 1, connection->class->session_max) ||
-        !charge_set(&connection->fds, connection->is_executor ? EXECUTOR_FDS : CONNECTION_FDS, UINT64_MAX))
-        return refuse_session(connection, refusal);
-    return STATUS_OK;
-}
-
-/* STATUS_OK if the policy serves this peer; then that is charged to it. */
-static enum status admit(struct connection *connection, struct result *refusal)
-{
-    connection->policy = policy_ref(connection->server->policy);
-    connection->class = policy_match(connection->policy, &connection->peer);
-    if (connection->class == NULL)
-        return result_refuse(refusal, STATUS_REFUSED, "",
-                             "uid %u%s%s is in no class of the policy, see jitbrokerd.conf(5)",
-                             (unsigned)connection->peer.uid, connection->peer.unit[0] != '\0' ? " in " : "",
-                             connection->peer.unit);
-    if (!connection->class->write_through)
-        return result_refuse(refusal, STATUS_REFUSED, "", "the policy's class %s gets no code memory",
-                             connection->class->name);
-    return connection_charge(connection, refusal);
-}
-
 int connection_start(struct connection *connection)
 {
     struct server *server = connection->server;
@@ -810,7 +868,7 @@ int connection_start(struct connection *connection)
     server->connections = connection;
     server->connections_count++;
     wait_for(connection, UV_READABLE);
-    if (!connection->is_executor)
+    if (!connection->is_executor && connection->session == NULL)
         (void)uv_timer_start(&connection->timer, on_hello_timeout, connection->policy->hello_timeout_ms, 0);
     return 0;
 }
@@ -820,42 +878,4 @@ struct connection *connection_discard(struct connection *connection)
     disown(connection);
     free(connection);
     return NULL;
-}
-
-void connection_accept(struct server *server, int fd)
-{
-    struct connection *connection = calloc(1, sizeof *connection);
-    struct result refusal;
-    int error;
-
-    result_init(&refusal);
-    if (connection == NULL) {
-        (void)result_refuse(&refusal, STATUS_NO_MEMORY, "", "the daemon has no memory for a session");
-        goto refuse;
-    }
-    connection->server = server;
-    connection->fd = fd;
-    connection->peer.pidfd = -1;
-    error = peer_init(&connection->peer, fd, server->policy->facts);
-    if (error != 0) {
-        (void)result_refuse(&refusal, STATUS_REFUSED, "", "nobody knows who the peer is: %s",
-                            strerror(-error));
-        goto refuse;
-    }
-    if (admit(connection, &refusal) != STATUS_OK)
-        goto refuse;
-    error = connection_start(connection);
-    if (error == 0)
-        return;
-    (void)result_refuse(&refusal, STATUS_NO_MEMORY, "", "the daemon can't watch the socket: %s",
-                        uv_strerror(error));
-
-refuse:
-    say_goodbye(fd, refusal.status, refusal.text);
-    (void)close(fd);
-    if (connection != NULL) {
-        log_client(LOG_NOTICE, "connection refused: uid=%u pid=%d reason=\"%s\"",
-                   (unsigned)connection->peer.uid, (int)connection->peer.pid, refusal.text);
-        (void)connection_discard(connection);
-    }
 }

@@ -11,6 +11,8 @@
  *   arena before that.
  * - A client that leaves Welcome unread keeps descriptors in flight, which the kernel bounds
  *   for all of the daemon together: its connection stays charged until it has read, or closed.
+ * - Where there is an fd store, a record stays in the socket until it was answered: the ledger says how far
+ * that is, and the next daemon finds it there.
  * - Whatever a client does wrong ends in a refusal (the connection goes on) or in
  *   connection_end() with a reason that the client is told and the log has.
  */
@@ -25,13 +27,9 @@
 #include "daemon/policy.h"
 #include "daemon/quota.h"
 #include "daemon/session.h"
+#include "proto/codec.h"
 
 struct server;
-
-/* A session's socket, pidfd, arena, its ring's bell and, in direct mode, the arena's second descriptor. */
-#define CONNECTION_FDS 5u
-/* An executor's socket, and the arena's descriptors, for which it may be the last. */
-#define EXECUTOR_FDS 3u
 
 struct connection {
     struct server *server;
@@ -51,7 +49,9 @@ struct connection {
     struct charge queued;    /* what `pending` and `unfinished` hold */
     struct session *session; /* NULL before Hello; an executor's is its owner's, from the beginning */
     bool is_executor;        /* see executor.h */
+    uint64_t number;         /* of an executor */
     bool has_hello;
+    bool resumes;       /* it was another daemon's, which may have been answering what comes first */
     struct plane plane; /* of a session that has one */
     uint8_t *pending;   /* a reply that the socket had no room for */
     size_t pending_bytes;
@@ -67,25 +67,21 @@ struct connection {
 };
 
 /*
- * Serves the peer behind `fd`, which it takes over, or turns it away with a reason.
- * The connection belongs to the server's list until it has ended.
+ * For one that was charged (admission.h). Begins to serve its socket: 0 or -errno. Frees one that was not
+ * begun, and returns NULL; its socket is the caller's to close.
  */
-void connection_accept(struct server *server, int fd);
-
-/*
- * For one that accept or executor.c makes. Charges it, by its peer and class, as one session more: STATUS_OK
- * if there may be one. Begins to serve its socket: 0 or -errno. Frees one that was not begun, and returns
- * NULL; its socket is the caller's to close.
- */
-enum status connection_charge(struct connection *connection, struct result *refusal);
 int connection_start(struct connection *connection);
 struct connection *connection_discard(struct connection *connection);
 
+/* Goes on with what an earlier daemon was doing for it when it ended, before anything else is done. */
+void connection_resume(struct connection *connection);
+
 /*
  * Runs an operation, whichever plane it came by, and notes a refusal: true, and *result is complete. Or a
- * step of it: false, to be called again with the same.
+ * step of it: false, to be called again with the same. `key` is the ledger's.
  */
-bool connection_run(struct connection *connection, const struct request *request, struct result *result);
+bool connection_run(struct connection *connection, const struct request *request, uint64_t key,
+                    struct result *result);
 
 /* Charges the client's rate for `operations`; a client that is ahead of it is held back on both planes. */
 void connection_pace(struct connection *connection, size_t operations);
@@ -95,5 +91,16 @@ void connection_pace(struct connection *connection, size_t operations);
  * connection is freed later, by the loop. One that lingers is closed for good.
  */
 void connection_end(struct connection *connection, enum status status, const char *reason);
+/* The same after an error of its socket. */
+void connection_end_by_errno(struct connection *connection, int error);
+
+/* An empty reply to request `id`, in what all connections share. */
+struct buffer connection_begin_record(struct connection *connection, uint64_t id);
+/* The record that was worked on was answered, and can go. */
+void connection_take_record(struct connection *connection);
+/* Tells who is at the other end of a socket, where that can be done at once. */
+void connection_say_goodbye(int fd, enum status status, const char *reason);
+/* Of its session. */
+void connection_start_audit(struct connection *connection);
 
 #endif

@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/admission.h"
 #include "daemon/log.h"
 #include "daemon/server.h"
 #include "proto/record.h"
@@ -44,6 +46,26 @@ static int make_socket(struct connection *executor, int *fd)
     return 0;
 }
 
+void executor_store_name(const struct connection *executor, char *name)
+{
+    (void)snprintf(name, STORE_NAME_MAX_BYTES, "executor-%" PRIu64 "-%" PRIu64, executor->session->id,
+                   executor->number);
+}
+
+/* The client's side goes with the reply; if that is lost, nobody holds it, and the end ends. */
+static void store_executor(struct connection *executor)
+{
+    char name[STORE_NAME_MAX_BYTES + 1];
+    int error;
+
+    executor_store_name(executor, name);
+    error = store_add(&executor->server->store, name, &executor->fd, 1);
+    LEDGER_STEP();
+    if (error != 0)
+        log_client(LOG_WARNING, "session %" PRIu64 ": the service manager does not keep an executor: %s",
+                   executor->session->id, strerror(-error));
+}
+
 static enum status make_end(const struct connection *owner, int *fd, struct result *refusal)
 {
     struct connection *executor = calloc(1, sizeof *executor);
@@ -55,8 +77,8 @@ static enum status make_end(const struct connection *owner, int *fd, struct resu
     executor->is_executor = true;
     executor->policy = policy_ref(owner->policy);
     executor->class = owner->class;
-    executor->peer = (struct peer){.uid = owner->peer.uid, .pid = owner->peer.pid, .pidfd = -1};
-    if (connection_charge(executor, refusal) != STATUS_OK) {
+    executor->peer = (struct peer){.uid = owner->peer.uid, .pid = owner->peer.pid};
+    if (admission_charge(executor, refusal) != STATUS_OK) {
         (void)connection_discard(executor);
         return refusal->status;
     }
@@ -67,6 +89,8 @@ static enum status make_end(const struct connection *owner, int *fd, struct resu
                              strerror(-error));
     }
     executor->session = session_ref(owner->session);
+    executor->number = ++owner->server->executors_started;
+    store_executor(executor);
     return STATUS_OK;
 }
 

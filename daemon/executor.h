@@ -32,6 +32,9 @@ enum status executor_refuse(struct result *refusal, const char *what);
 enum status executor_welcome(struct connection *executor, const struct hello *hello, struct welcome *welcome,
                              struct result *refusal);
 
+/* By what name its socket is in the fd store; `name` holds STORE_NAME_MAX_BYTES. */
+void executor_store_name(const struct connection *executor, char *name);
+
 /* Ends those that the owner's session has. */
 void executor_end_all(struct connection *owner);
 

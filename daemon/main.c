@@ -10,6 +10,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "daemon/adoption.h"
 #include "daemon/arena.h"
 #include "daemon/config.h"
 #include "daemon/explain.h"
@@ -48,15 +49,21 @@ static struct policy *read_policy(const struct options *options)
 }
 
 /* For who asks what the files mean; the exit status. */
-static int tell_policy(const struct options *options, const struct policy *policy)
+static int tell_policy(const struct options *options)
 {
+    struct policy *policy = read_policy(options);
+    int status = EXIT_SUCCESS;
+
+    if (policy == NULL)
+        return EXIT_CONFIG;
     if (options->explain)
-        return explain(stdout, policy, &options->peer) ? EXIT_SUCCESS : EXIT_FAILURE;
-    for (unsigned i = 0; i < policy->files_count; i++)
+        status = explain(stdout, policy, &options->peer) ? EXIT_SUCCESS : EXIT_FAILURE;
+    for (unsigned i = 0; i < policy->files_count && !options->explain; i++)
         (void)printf("%s: ok\n", policy->files[i]);
-    if (policy->files_count == 0)
+    if (policy->files_count == 0 && !options->explain)
         (void)printf("%s: not there; nobody is served\n", JITBROKER_CONFIG);
-    return EXIT_SUCCESS;
+    (void)policy_unref(policy);
+    return status;
 }
 
 static void warn_of_policy(const struct policy *policy)
@@ -71,6 +78,9 @@ static void warn_of_policy(const struct policy *policy)
     }
 }
 
+/* How long the arenas may get that came from an earlier daemon. */
+static uint64_t adopted_bytes;
+
 static void bound_addresses(const struct policy *policy)
 {
     uint64_t largest = 0;
@@ -79,7 +89,7 @@ static void bound_addresses(const struct policy *policy)
         if (policy->classes[i]->arena_max_bytes > largest)
             largest = policy->classes[i]->arena_max_bytes;
     }
-    process_bound_addresses(policy->sessions_max, largest);
+    process_bound_addresses(policy->sessions_max, largest, adopted_bytes);
 }
 
 /*
@@ -141,21 +151,53 @@ static int listen_on(struct server *server, struct listen_path *path, mode_t mod
     return 0;
 }
 
-static int listen_activated(struct server *server)
+/* What systemd, or whoever started us, has passed. */
+struct passed {
+    struct stored *stored; /* an earlier daemon's */
+    unsigned stored_count;
+    int listeners[SERVER_LISTENERS_MAX];
+    unsigned listeners_count;
+};
+
+/* False: it can't be served, which was logged. The names are freed with the process. */
+static bool sort_passed(struct passed *passed)
 {
-    int count = sd_listen_fds(1);
+    char **names = NULL;
+    int count = sd_listen_fds_with_names(1, &names);
 
     if (count < 0) {
         log_line(LOG_ERROR, "$LISTEN_FDS: %s", strerror(-count));
-        return count;
+        return false;
     }
+    passed->stored = count == 0 ? NULL : calloc((size_t)count, sizeof *passed->stored);
+    if (passed->stored == NULL && count > 0) {
+        log_line(LOG_ERROR, "can't start: %s", strerror(ENOMEM));
+        return false;
+    }
+    for (int i = 0; i < count; i++) {
+        int fd = SD_LISTEN_FDS_START + i;
+
+        if (adoption_is_for(names[i]))
+            passed->stored[passed->stored_count++] = (struct stored){names[i], fd};
+        else if (passed->listeners_count < SERVER_LISTENERS_MAX)
+            passed->listeners[passed->listeners_count++] = fd;
+        else
+            (void)close(fd);
+    }
+    return true;
+}
+
+static int listen_activated(struct server *server, const struct passed *passed)
+{
+    unsigned count = passed->listeners_count;
+
     if (count == 0) {
         log_line(LOG_ERROR,
                  "no socket to serve: systemd passed none, and there is no --socket, --user or --fd");
         return -ENOENT;
     }
-    for (int i = 0; i < count; i++) {
-        int fd = SD_LISTEN_FDS_START + i;
+    for (unsigned i = 0; i < count; i++) {
+        int fd = passed->listeners[i];
         int error = sd_is_socket(fd, AF_UNIX, SOCK_SEQPACKET, 1);
 
         if (error > 0)
@@ -167,7 +209,7 @@ static int listen_activated(struct server *server)
             return error;
         }
     }
-    log_line(LOG_NOTICE, "jitbrokerd " JITBROKER_VERSION " serves %d socket%s from systemd", count,
+    log_line(LOG_NOTICE, "jitbrokerd " JITBROKER_VERSION " serves %u socket%s from systemd", count,
              count == 1 ? "" : "s");
     return 0;
 }
@@ -200,13 +242,14 @@ static int listen_by_options(const struct options *options, struct server *serve
     return listen_on(server, path, options->user ? 0600 : 0666);
 }
 
-static int open_sockets(const struct options *options, struct server *server, struct listen_path *path)
+static int open_sockets(const struct options *options, struct server *server, const struct passed *passed,
+                        struct listen_path *path)
 {
     if (options->fd >= 0)
         return serve_fd(server, options->fd);
-    if (options->socket != NULL || (options->user && sd_listen_fds(0) <= 0))
+    if (options->socket != NULL || (options->user && passed->listeners_count == 0))
         return listen_by_options(options, server, path);
-    return listen_activated(server);
+    return listen_activated(server, passed);
 }
 
 /*
@@ -242,12 +285,60 @@ static void confine(bool has_path)
         log_line(LOG_WARNING, "no filter of system calls: %s", strerror(-error));
 }
 
+/*
+ * Whoever has a session keeps it: where there are some to go on with, a broken policy is no reason not to.
+ * What they were granted is in their ledgers.
+ */
+static struct policy *choose_policy(const struct options *options, const struct passed *passed)
+{
+    struct policy *policy = read_policy(options);
+
+    if (policy != NULL || passed->stored_count == 0)
+        return policy;
+    policy = config_defaults(NULL);
+    if (policy == NULL)
+        return NULL;
+    policy->is_broken = true;
+    log_line(LOG_ERROR, "the sessions that there are go on; nobody new is served until the policy is mended "
+                        "and read anew (SIGHUP)");
+    return policy;
+}
+
+static void adopt(struct server *server, struct passed *passed)
+{
+    if (passed->stored_count > 0)
+        (void)adoption_run(server, passed->stored, passed->stored_count, &adopted_bytes);
+    passed->stored_count = 0;
+    free(passed->stored);
+    passed->stored = NULL;
+}
+
+/* Until it ends; the exit status. */
+static int serve(const struct options *options, struct server *server, struct passed *passed)
+{
+    struct listen_path path = {.bound = false};
+    int error;
+
+    /* A trail that is asked for and can't be kept is a mistake of the configuration: nobody is served. */
+    if (!start_audit(server, server->policy))
+        return EXIT_CONFIG;
+    adopt(server, passed);
+    bound_addresses(server->policy);
+    error = open_sockets(options, server, passed, &path);
+    if (error == 0) {
+        confine(path.bound);
+        server_run(server);
+    }
+    listen_path_unlink(&path);
+    return error == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 int main(int argc, char **argv)
 {
     static struct server server;
     static struct options options;
+    struct passed passed = {.stored_count = 0};
     struct policy *policy;
-    struct listen_path path = {.bound = false};
     int status;
     int error;
 
@@ -258,19 +349,18 @@ int main(int argc, char **argv)
     }
     if (!options_parse(&options, argc, argv, &status))
         return status;
-    if (options.supervise && !options.check_config && !options.explain)
+    if (options.check_config || options.explain)
+        return tell_policy(&options);
+    if (options.supervise)
         return supervisor_run(&options, argv);
     /* A private broker's stderr is that of the program which it serves. */
     if (options.fd >= 0)
         log_set_level(LOG_WARNING);
-    policy = read_policy(&options);
+    if (!sort_passed(&passed))
+        return EXIT_FAILURE;
+    policy = choose_policy(&options, &passed);
     if (policy == NULL)
         return EXIT_CONFIG;
-    if (options.check_config || options.explain) {
-        status = tell_policy(&options, policy);
-        (void)policy_unref(policy);
-        return status;
-    }
 
     ignore_signals();
     process_harden();
@@ -282,7 +372,6 @@ int main(int argc, char **argv)
         warn_of_policy(policy);
         reload_options = &options;
     }
-    bound_addresses(policy);
     /* Some versions of libuv would make a ring with the loop, which the filter then refuses to serve. */
     (void)setenv("UV_USE_IO_URING", "0", 1);
     error = server_init(&server, policy);
@@ -292,17 +381,7 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     }
     server.on_reload = options.fd < 0 ? reload : NULL;
-    /* A trail that is asked for and can't be kept is a mistake of the configuration: nobody is served. */
-    if (!start_audit(&server, server.policy)) {
-        server_deinit(&server);
-        return EXIT_CONFIG;
-    }
-    error = open_sockets(&options, &server, &path);
-    if (error == 0) {
-        confine(path.bound);
-        server_run(&server);
-    }
-    listen_path_unlink(&path);
+    status = serve(&options, &server, &passed);
     server_deinit(&server);
-    return error == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return status;
 }

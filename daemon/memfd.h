@@ -3,6 +3,7 @@
 #ifndef DAEMON_MEMFD_H
 #define DAEMON_MEMFD_H
 
+#include <stdint.h>
 #include <sys/mman.h>
 
 /* In Linux's headers since 6.3. */
@@ -13,5 +14,7 @@
 /* A new one, which can be sealed and, where the kernel has that (6.3), not be executed as a program; or
  * -errno. */
 int memfd_new(const char *name);
+/* What tells it from all others of this boot; 0 where that is not to be found out. */
+uint64_t memfd_inode(int fd);
 
 #endif

@@ -2,6 +2,7 @@
 #include "daemon/operation.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "daemon/screen.h"
 
@@ -56,10 +57,13 @@ static void cut(struct session *session, const struct heap_span *span, uint64_t 
     uint64_t granularity = session->shape.granularity;
 
     keep = (keep + granularity - 1) / granularity * granularity;
+    ledger_intend(&session->ledger, INTENT_CUT, span->offset, span->bytes, span->sealed);
     if (!filled)
         arena_fill(&session->arena, span->offset + keep, span->bytes - keep);
     written_clear(&session->written, span->offset + keep, span->bytes - keep);
     heap_cut(&session->heap, span, keep);
+    /* Not to be undone once the arena is trimmed. To shorten the span once more finds it short. */
+    ledger_intend(&session->ledger, keep == 0 ? INTENT_RELEASED : INTENT_NONE, span->offset, 0, 0);
     if (session->heap.blocks < blocks)
         trim(session);
 }
@@ -91,6 +95,8 @@ static enum status run_alloc(struct session *session, const struct request *requ
         return result->status;
     }
     session->has_grown_ahead = false;
+    ledger_intend(&session->ledger, INTENT_TAKE, placement.granule * session->shape.granularity,
+                  placement.granules * session->shape.granularity, 0);
     span = heap_take(&session->heap, &placement);
     tell_span(result, &span);
     return STATUS_OK;
@@ -100,6 +106,8 @@ static enum status run_release(struct session *session, const struct request *re
 {
     struct heap_span span;
 
+    if (ledger_was_done(&session->ledger, INTENT_RELEASED, request->span))
+        return STATUS_OK;
     if (find_span(session, request, &span, result) == STATUS_OK)
         cut(session, &span, 0, request->filled);
     return result->status;
@@ -140,6 +148,8 @@ static enum status run_write(struct session *session, const struct request *requ
     if (find_writable(session, request, request->data_bytes, &span, result) != STATUS_OK ||
         !screen_pass(session, &span, request->at, request->data, request->data_bytes, "data", &data, result))
         return result->status;
+    if (session->written.words != NULL)
+        ledger_intend(&session->ledger, INTENT_WRITE, span.offset + request->at, request->data_bytes, 0);
     if (session->class->scan != SCAN_DENY)
         arena_write(&session->arena, span.offset + request->at, data, request->data_bytes);
     else
@@ -166,6 +176,16 @@ static bool pass_patch(struct session *session, const struct heap_span *span, co
     return screen_pass(session, span, request->at, desired, request->width, "desired", &screened, result);
 }
 
+/* By the last daemon, which did not come to say so. */
+static bool was_patched(const struct session *session, uint64_t at, const struct request *request)
+{
+    const struct ledger_intent *done = &session->ledger.done;
+
+    return ledger_was_done(&session->ledger, INTENT_PATCH, at) && done->flag == request->width &&
+           done->bytes == request->expected && done->desired == request->desired &&
+           memcmp(session->arena.bytes + at, &request->desired, request->width) == 0;
+}
+
 static enum status run_patch(struct session *session, const struct request *request, struct result *result)
 {
     struct heap_span span;
@@ -173,6 +193,13 @@ static enum status run_patch(struct session *session, const struct request *requ
     if (find_writable(session, request, request->width, &span, result) != STATUS_OK ||
         !pass_patch(session, &span, request, result))
         return result->status;
+    if (was_patched(session, span.offset + request->at, request)) {
+        result->found = request->expected;
+        written_set(&session->written, span.offset + request->at, request->width);
+        return STATUS_OK;
+    }
+    ledger_intend_patch(&session->ledger, span.offset + request->at, request->width, request->expected,
+                        request->desired);
     result->found = arena_patch(&session->arena, span.offset + request->at, request->width, request->expected,
                                 request->desired);
     if (result->found != request->expected)
@@ -197,27 +224,33 @@ static enum status run_seal(struct session *session, const struct request *reque
 /* Fills, or gives back, the next part of what was reset. Returns whether it was the last. */
 static bool finish_reset(struct session *session, uint64_t step_bytes)
 {
-    uint64_t end = session->unfilled_bytes;
+    struct ledger_page *page = session->ledger.page;
+    uint64_t end = page->unfilled_bytes;
     uint64_t from = end > step_bytes ? end - step_bytes : 0;
 
-    if (session->gives_back)
+    if (page->gives_back != 0)
         session_trim(session, from); /* as far as this arena can */
     if (end > session->arena.grown_bytes)
         end = session->arena.grown_bytes;
     if (end > from)
         arena_fill(&session->arena, from, end - from);
-    session->unfilled_bytes = from;
+    ledger_order();
+    page->unfilled_bytes = from;
     return from == 0;
 }
 
 /* Only begins: finish_reset() comes before anything else is changed. */
 static enum status run_reset(struct session *session, const struct request *request, struct result *result)
 {
+    struct ledger_page *page = session->ledger.page;
+
     (void)result;
+    ledger_intend(&session->ledger, INTENT_CLEAR, 0, 0, request->kind == RESET_HARD);
     heap_clear(&session->heap);
     written_clear(&session->written, 0, session->arena.grown_bytes);
-    session->unfilled_bytes = session->arena.grown_bytes;
-    session->gives_back = request->kind == RESET_HARD;
+    page->gives_back = request->kind == RESET_HARD;
+    page->unfilled_bytes = session->arena.grown_bytes;
+    ledger_order();
     return STATUS_OK;
 }
 
@@ -234,7 +267,7 @@ static enum status run_statistics(struct session *session, const struct request 
         .used_bytes = heap_used_bytes(&session->heap),
         .reserved_bytes = session->arena.grown_bytes,
         .overhead_bytes = sizeof *session + heap_overhead_bytes(&session->heap),
-        .reserved_peak_bytes = session->reserved_peak_bytes,
+        .reserved_peak_bytes = session->ledger.page->reserved_peak_bytes,
         .huge_bytes = session->arena.huge_bytes,
         .leased_bytes = heap_leased_bytes(&session->heap),
         .largest_free_bytes =
@@ -255,6 +288,7 @@ static enum status run_lease(struct session *session, const struct request *requ
                              session->shape.arena_bytes, heap_used_bytes(&session->heap));
     if (session_grow(session, placement.grown_bytes, result) != STATUS_OK)
         return result->status;
+    ledger_intend(&session->ledger, INTENT_LEASE, placement.granule * session->shape.granularity, 0, 0);
     lease = heap_lease(&session->heap, &placement);
     result->has_span = true;
     result->offset = lease.offset;
@@ -266,22 +300,31 @@ static enum status run_lease(struct session *session, const struct request *requ
 /* Says nothing but that it was done: the client knows what it asked for. */
 static enum status run_carve(struct session *session, const struct request *request, struct result *result)
 {
+    uint64_t granularity = session->shape.granularity;
     struct heap_span span;
 
     if (check_span_quota(session, result) != STATUS_OK)
         return result->status;
-    if (!heap_carve(&session->heap, request->span, request->size, &span))
+    if (!heap_can_carve(&session->heap, request->span, request->size))
         return result_refuse(result, STATUS_NO_SPAN, "span",
                              "%" PRIu64 " bytes at 0x%" PRIx64 " are not leased, or not free", request->size,
                              request->span);
+    ledger_intend(&session->ledger, INTENT_TAKE, request->span,
+                  (request->size + granularity - 1) / granularity * granularity, 0);
+    (void)heap_carve(&session->heap, request->span, request->size, &span);
     return STATUS_OK;
 }
 
 static enum status run_return(struct session *session, const struct request *request, struct result *result)
 {
-    if (!heap_return(&session->heap, request->span))
+    if (ledger_was_done(&session->ledger, INTENT_RETURNED, request->span))
+        return STATUS_OK;
+    if (!heap_is_leased(&session->heap, request->span))
         return result_refuse(result, STATUS_NO_SPAN, "block", "the block at 0x%" PRIx64 " is not leased",
                              request->span);
+    ledger_intend(&session->ledger, INTENT_RETURN, request->span, 0, 0);
+    (void)heap_return(&session->heap, request->span);
+    ledger_intend(&session->ledger, INTENT_RETURNED, request->span, 0, 0);
     trim(session);
     return STATUS_OK;
 }
@@ -341,8 +384,8 @@ static bool run_ahead(struct session *session, const struct request *request, ui
     }
 }
 
-bool operation_run(struct session *session, const struct request *request, uint64_t step_bytes,
-                   struct result *result)
+static bool run_step(struct session *session, const struct request *request, uint64_t step_bytes,
+                     struct result *result)
 {
     static enum status (*const run[OPERATION_COUNT])(struct session *, const struct request *,
                                                      struct result *) = {
@@ -359,25 +402,42 @@ bool operation_run(struct session *session, const struct request *request, uint6
         [OPERATION_CARVE] = run_carve,
         [OPERATION_RETURN] = run_return,
     };
+    const struct ledger_page *page = session->ledger.page;
     bool is_done;
 
-    result_init(result);
-    if (request_validate(request, &session->shape, result) != STATUS_OK)
-        return true;
     /* Who only reads finds no span in there; and were it to end the reset, that would begin anew. */
-    if (session->unfilled_bytes > 0 && !operation_only_reads(request->operation)) {
+    if (page->unfilled_bytes > 0 && !operation_only_reads(request->operation)) {
         if (!finish_reset(session, step_bytes))
             return false;
-        if (request->operation == OPERATION_RESET && (request->kind == RESET_HARD) == session->gives_back)
+        if (request->operation == OPERATION_RESET && (request->kind == RESET_HARD) == (page->gives_back != 0))
             return true; /* this is the one */
     }
     is_done = run_ahead(session, request, step_bytes);
     if (is_done) {
         (void)run[request->operation](session, request, result);
-        is_done = request->operation != OPERATION_RESET || session->unfilled_bytes == 0 ||
+        is_done = request->operation != OPERATION_RESET || page->unfilled_bytes == 0 ||
                   finish_reset(session, step_bytes);
     }
     (void)charge_set(&session->spans, session->heap.spans, UINT64_MAX);
     (void)arena_collapse(&session->arena); /* on the time of whose arena it is */
+    return is_done;
+}
+
+bool operation_run(struct session *session, const struct request *request, uint64_t step_bytes,
+                   struct result *result)
+{
+    bool is_done;
+
+    result_init(result);
+    if (request_validate(request, &session->shape, result) != STATUS_OK)
+        return true;
+    if (session->is_frozen && !operation_only_reads(request->operation)) {
+        (void)result_refuse(result, STATUS_FROZEN, "",
+                            "the arena is sealed, and the daemon was restarted: for new code connect anew");
+        return true;
+    }
+    ledger_begin(&session->ledger);
+    is_done = run_step(session, request, step_bytes, result);
+    ledger_end(&session->ledger, is_done);
     return is_done;
 }

@@ -124,7 +124,7 @@ bool options_parse(struct options *options, int argc, char **argv, int *status)
     bool names_peer = false;
     int option;
 
-    *options = (struct options){.fd = -1, .peer = {.uid = (uid_t)-1, .gid = (gid_t)-1, .pidfd = -1}};
+    *options = (struct options){.fd = -1, .peer = {.uid = (uid_t)-1, .gid = (gid_t)-1}};
     while ((option = getopt_long(argc, argv, "s:uf:c:hV", longs, NULL)) != -1) {
         switch (option) {
         case 's':

@@ -30,20 +30,30 @@ static void find_groups(struct peer *peer, int socket)
     peer->groups_count = length / sizeof groups[0];
 }
 
+/* -1 where the kernel has none to give (before 6.5). */
+static int peer_pidfd(int socket)
+{
+    int pidfd = -1;
+    socklen_t length = sizeof pidfd;
+
+    return getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &length) == 0 ? pidfd : -1;
+}
+
 /*
  * By its control group, which /proc names by pid: a number that another process may have by now.
  * So it counts only if the process that connected is still there afterwards.
  */
-static void find_unit(struct peer *peer)
+static void find_unit(struct peer *peer, int socket)
 {
-    struct pollfd ended = {.fd = peer->pidfd, .events = POLLIN};
+    struct pollfd ended = {.fd = peer_pidfd(socket), .events = POLLIN};
     char *unit = NULL;
 
-    if (peer->pidfd < 0 || sd_pid_get_unit(peer->pid, &unit) < 0)
+    if (ended.fd < 0)
         return;
-    if (poll(&ended, 1, 0) == 0 && strlen(unit) < sizeof peer->unit)
+    if (sd_pid_get_unit(peer->pid, &unit) >= 0 && poll(&ended, 1, 0) == 0 && strlen(unit) < sizeof peer->unit)
         memcpy(peer->unit, unit, strlen(unit) + 1);
     free(unit);
+    (void)close(ended.fd);
 }
 
 static void find_label(struct peer *peer, int socket)
@@ -67,15 +77,11 @@ int peer_init(struct peer *peer, int socket, unsigned facts)
         .uid = credentials.uid,
         .gid = credentials.gid,
         .pid = credentials.pid,
-        .pidfd = -1,
     };
-    length = sizeof peer->pidfd;
-    if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &peer->pidfd, &length) != 0)
-        peer->pidfd = -1;
     if ((facts & PEER_GROUPS) != 0)
         find_groups(peer, socket);
     if ((facts & PEER_UNIT) != 0)
-        find_unit(peer);
+        find_unit(peer, socket);
     if ((facts & PEER_LABEL) != 0)
         find_label(peer, socket);
     return 0;
@@ -83,9 +89,6 @@ int peer_init(struct peer *peer, int socket, unsigned facts)
 
 void peer_deinit(struct peer *peer)
 {
-    if (peer->pidfd >= 0)
-        (void)close(peer->pidfd);
-    peer->pidfd = -1;
     free(peer->groups);
     peer->groups = NULL;
     peer->groups_count = 0;
@@ -93,15 +96,15 @@ void peer_deinit(struct peer *peer)
 
 bool peer_can_have_unit(void)
 {
-    struct peer peer = {.pidfd = -1};
     int ends[2];
-    bool can;
+    int pidfd;
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
         return false;
-    can = peer_init(&peer, ends[0], 0) == 0 && peer.pidfd >= 0;
-    peer_deinit(&peer);
+    pidfd = peer_pidfd(ends[0]);
     (void)close(ends[0]);
     (void)close(ends[1]);
-    return can;
+    if (pidfd >= 0)
+        (void)close(pidfd);
+    return pidfd >= 0;
 }

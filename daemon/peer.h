@@ -15,8 +15,7 @@
 struct peer {
     uid_t uid;
     gid_t gid;
-    pid_t pid;     /* for people: a number is used again, the pidfd is not */
-    int pidfd;     /* -1 where the kernel has none to give (before 6.5) */
+    pid_t pid;     /* for people: a number is used again */
     gid_t *groups; /* supplementary */
     size_t groups_count;
     char unit[256];  /* of systemd, whose control group it was in; "": none, or not known */

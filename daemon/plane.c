@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -33,10 +35,21 @@ struct batch {
     bool is_long; /* one of its entries takes its time, without moving anything */
 };
 
+static int map_ring(struct plane *plane)
+{
+    void *memory = mmap(NULL, RING_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, plane->memory_fd, 0);
+
+    if (memory == MAP_FAILED)
+        return -errno;
+    (void)madvise(memory, RING_BYTES, MADV_DONTDUMP);
+    plane->memory = memory;
+    ring_attach(&plane->ring, memory);
+    return 0;
+}
+
 static int make_ring(struct plane *plane)
 {
     int fd = memfd_new("jitbroker-ring");
-    void *memory;
 
     if (fd < 0)
         return fd;
@@ -44,13 +57,7 @@ static int make_ring(struct plane *plane)
     if (ftruncate(fd, RING_BYTES) != 0 ||
         fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
         return -errno;
-    memory = mmap(NULL, RING_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (memory == MAP_FAILED)
-        return -errno;
-    (void)madvise(memory, RING_BYTES, MADV_DONTDUMP);
-    plane->memory = memory;
-    ring_attach(&plane->ring, memory);
-    return 0;
+    return map_ring(plane);
 }
 
 static void release_all(struct plane *plane)
@@ -104,6 +111,7 @@ int plane_init(struct plane *plane, struct connection *connection)
     }
     plane->poll.data = plane;
     (void)uv_poll_start(&plane->poll, UV_READABLE, on_bell);
+    connection->session->ledger.page->ring_inode = memfd_inode(plane->memory_fd);
     (void)ring_sleep(&plane->ring, 0); /* nobody else has it yet */
     return 0;
 }
@@ -113,18 +121,72 @@ bool plane_is_there(const struct plane *plane)
     return plane->memory != NULL;
 }
 
-void plane_forget_memory_fd(struct plane *plane)
+/* Tells the client how far we are. */
+static void tell(struct plane *plane)
 {
-    if (plane->memory != NULL && plane->memory_fd >= 0)
-        (void)close(plane->memory_fd);
-    plane->memory_fd = -1;
+    plane->told = plane->head;
+    if (!ring_complete(&plane->ring, plane->head, plane->refused))
+        return;
+    ring_wake(&plane->ring);
 }
 
-void plane_end(struct plane *plane, bool revoke, uv_close_cb closed)
+static bool is_eventfd(int fd)
+{
+    char path[32];
+    char target[32] = "";
+
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return readlink(path, target, sizeof target - 1) > 0 && strcmp(target, "anon_inode:[eventfd]") == 0;
+}
+
+static const char *check_ring(const struct plane *plane)
+{
+    struct stat status;
+
+    if ((fcntl(plane->memory_fd, F_GET_SEALS) & (F_SEAL_SHRINK | F_SEAL_GROW)) !=
+            (F_SEAL_SHRINK | F_SEAL_GROW) ||
+        fstat(plane->memory_fd, &status) != 0 || status.st_size != RING_BYTES)
+        return "its ring is not of this format";
+    if (memfd_inode(plane->memory_fd) != plane->connection->session->ledger.page->ring_inode)
+        return "its ring is another's";
+    return is_eventfd(plane->bell) && silence_bell(plane) == 0 ? NULL : "its bell is none";
+}
+
+const char *plane_adopt(struct plane *plane, struct connection *connection, int memory_fd, int bell)
+{
+    const struct ledger_page *page = connection->session->ledger.page;
+    const char *flaw;
+
+    *plane = (struct plane){
+        .connection = connection,
+        .memory_fd = memory_fd,
+        .bell = bell,
+        .head = page->head,
+        .refused = page->refused[page->head & 1],
+        .is_paused = true,
+    };
+    flaw = check_ring(plane);
+    if (flaw == NULL &&
+        (map_ring(plane) != 0 || uv_poll_init(&connection->server->loop, &plane->poll, plane->bell) != 0))
+        flaw = "its ring can't be mapped, or watched";
+    if (flaw != NULL) {
+        release_all(plane);
+        return flaw;
+    }
+    plane->poll.data = plane;
+    (void)uv_poll_start(&plane->poll, UV_READABLE, on_bell);
+    tell(plane); /* what was done last had not been told, perhaps */
+    return NULL;
+}
+
+void plane_end(struct plane *plane, enum plane_end how, uv_close_cb closed)
 {
     poller_remove(&plane->connection->server->poller, plane);
-    ring_end(&plane->ring);
-    if (revoke)
+    if (how == PLANE_LEAVE)
+        tell(plane);
+    else
+        ring_end(&plane->ring);
+    if (how == PLANE_REVOKE)
         (void)madvise((uint8_t *)plane->memory + RING_ENTRIES_AT, RING_BYTES - RING_ENTRIES_AT, MADV_REMOVE);
     uv_close((uv_handle_t *)&plane->poll, closed);
     release_all(plane);
@@ -147,15 +209,6 @@ static void on_bell(uv_poll_t *handle, int status, int events)
     (void)status, (void)events;
     (void)silence_bell(plane);
     wake(plane);
-}
-
-/* Tells the client how far we are. */
-static void tell(struct plane *plane)
-{
-    plane->told = plane->head;
-    if (!ring_complete(&plane->ring, plane->head, plane->refused))
-        return;
-    ring_wake(&plane->ring);
 }
 
 void plane_rest(struct plane *plane, uint64_t idle_ns, uint64_t spin_ns)
@@ -223,7 +276,7 @@ static enum served serve_entry(struct plane *plane, struct batch *batch)
     if (!ring_decode(&plane->ring, plane->head, &request))
         return SERVED_NONSENSE;
     call_for_memory(plane, &request);
-    if (!connection_run(plane->connection, &request, &result))
+    if (!connection_run(plane->connection, &request, plane->head, &result))
         return SERVED_IN_PART;
     if (result.status != STATUS_OK)
         plane->refused++;
@@ -231,6 +284,7 @@ static enum served serve_entry(struct plane *plane, struct batch *batch)
         request.operation == OPERATION_PATCH)
         ring_answer(&plane->ring, plane->head, &result);
     plane->head++;
+    ledger_commit_entry(&plane->connection->session->ledger, plane->refused);
     if (request.operation == OPERATION_WRITE)
         plane->staged = (uint64_t)(request.data + request.data_bytes - plane->ring.staging);
     batch->is_due = batch->is_due || is_waited_for(request.operation);

@@ -24,7 +24,7 @@ struct plane {
     struct plane *prev;
     struct ring ring;
     void *memory;
-    int memory_fd; /* until it was handed over */
+    int memory_fd;
     int bell;
     uv_poll_t poll; /* of the bell */
     uint64_t head;
@@ -41,14 +41,21 @@ struct plane {
  */
 int plane_init(struct plane *plane, struct connection *connection);
 /*
- * Tells the client that nothing more is done, and lets go of all but the libuv handle, which it closes. To
- * revoke is to give the ring's memory, but for the page that says so, back to the system even where the
- * client still maps it.
+ * Goes on at the ring that an earlier process made, whatever it holds, and is paused. It takes both
+ * descriptors over. NULL, or what is wrong: then there is no plane.
  */
-void plane_end(struct plane *plane, bool revoke, uv_close_cb closed);
+const char *plane_adopt(struct plane *plane, struct connection *connection, int memory_fd, int bell);
+
+enum plane_end {
+    PLANE_LEAVE, /* the ring waits for another process */
+    PLANE_END,   /* the client is told that nothing more is done */
+    PLANE_REVOKE /* so it is, and the memory but for that page goes back, even where the client still maps it
+                  */
+};
+
+/* Lets go of all but the libuv handle, which it closes. */
+void plane_end(struct plane *plane, enum plane_end how, uv_close_cb closed);
 bool plane_is_there(const struct plane *plane);
-/* The client has the memory's descriptor now, or never will; without a plane nothing happens. */
-void plane_forget_memory_fd(struct plane *plane);
 
 /* Does what the client asked for by now, up to a bound. False: there was nothing. May end the connection. */
 bool plane_serve(struct plane *plane);

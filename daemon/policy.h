@@ -90,6 +90,7 @@ struct policy {
     uint32_t reply_timeout_ms; /* how long an answer may wait for its reader */
     uint32_t spin_us;          /* longest look at a ring in which nothing happens; 0: none */
     char audit_file[VALUE_MAX_BYTES + 1];
+    bool is_broken; /* the files have a mistake; this stands for them, and lets nobody in */
 
     unsigned facts;         /* PEER_*: what has to be known of a peer to find its class */
     struct class **classes; /* in their order */

@@ -105,7 +105,7 @@ uint64_t process_raise_fds(uint64_t wanted)
     return limit.rlim_cur > PROCESS_FDS_OTHER ? limit.rlim_cur - PROCESS_FDS_OTHER : 0;
 }
 
-void process_bound_addresses(uint32_t sessions, uint64_t arena_max_bytes)
+void process_bound_addresses(uint32_t sessions, uint64_t arena_max_bytes, uint64_t adopted_bytes)
 {
 #ifndef JITBROKER_INSTRUMENTED
     /* An eighth: where its spans are. Huge pages: an arena begins at one. The rest: buffers. */
@@ -114,7 +114,7 @@ void process_bound_addresses(uint32_t sessions, uint64_t arena_max_bytes)
     rlim_t wanted;
 
     if (__builtin_mul_overflow(session, sessions, &session) ||
-        __builtin_add_overflow(session, ADDRESSES_OTHER, &wanted))
+        __builtin_add_overflow(session, ADDRESSES_OTHER + adopted_bytes + adopted_bytes / 8, &wanted))
         return;
     if (getrlimit(RLIMIT_AS, &limit) != 0 || (limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur >= wanted))
         return;
@@ -122,6 +122,6 @@ void process_bound_addresses(uint32_t sessions, uint64_t arena_max_bytes)
     if (setrlimit(RLIMIT_AS, &limit) != 0)
         log_line(LOG_WARNING, "RLIMIT_AS: %s", strerror(errno));
 #else
-    (void)sessions, (void)arena_max_bytes;
+    (void)sessions, (void)arena_max_bytes, (void)adopted_bytes;
 #endif
 }

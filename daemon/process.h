@@ -26,11 +26,12 @@ void process_harden(void);
 uint64_t process_raise_fds(uint64_t wanted);
 
 /*
- * Bounds the address space (RLIMIT_AS) to what that many sessions can take, so that nothing grows
- * beyond the policy unnoticed. Sums that overflow bound nothing. The soft limit only, and never less than
- * an earlier call has set: a policy that is read anew may grant more, and older sessions keep what they
- * have. Nothing in an instrumented build, as sanitizers take terabytes.
+ * Bounds the address space (RLIMIT_AS) to what that many sessions can take, besides those with
+ * `adopted_bytes` of arenas, so that nothing grows beyond the policy unnoticed. Sums that overflow bound
+ * nothing. The soft limit only, and never less than an earlier call has set: a policy that is read anew may
+ * grant more, and older sessions keep what they have. Nothing in an instrumented build, as sanitizers take
+ * terabytes.
  */
-void process_bound_addresses(uint32_t sessions, uint64_t arena_max_bytes);
+void process_bound_addresses(uint32_t sessions, uint64_t arena_max_bytes, uint64_t adopted_bytes);
 
 #endif

@@ -93,16 +93,21 @@ bool charge_exceeds_share(const struct charge *charge, uint64_t amount, uint64_t
     return !would_exceed(charge, amount, limit) && !is_within_share(charge, amount);
 }
 
-bool charge_set(struct charge *charge, uint64_t amount, uint64_t limit)
+void charge_restore(struct charge *charge, uint64_t amount)
 {
     struct pool *pool = &charge->account->quota->pools[charge->kind];
 
-    if (amount > charge->amount && (would_exceed(charge, amount, limit) || !is_within_share(charge, amount)))
-        return false;
     /* Unsigned: the difference may be negative. */
     charge->account->held[charge->kind] += amount - charge->amount;
     pool->held += amount - charge->amount;
     charge->amount = amount;
+}
+
+bool charge_set(struct charge *charge, uint64_t amount, uint64_t limit)
+{
+    if (amount > charge->amount && (would_exceed(charge, amount, limit) || !is_within_share(charge, amount)))
+        return false;
+    charge_restore(charge, amount);
     return true;
 }
 

@@ -84,6 +84,8 @@ void charge_init(struct charge *charge, struct account *account, enum quota_kind
  * `limit`, or than its share.
  */
 bool charge_set(struct charge *charge, uint64_t amount, uint64_t limit);
+/* The same without asking whether it may: it was granted once. */
+void charge_restore(struct charge *charge, uint64_t amount);
 /* After a refusal: true if it was for the share, and `limit` would have allowed it. */
 bool charge_exceeds_share(const struct charge *charge, uint64_t amount, uint64_t limit);
 void charge_deinit(struct charge *charge);

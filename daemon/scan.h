@@ -37,6 +37,7 @@ enum scan_mode { SCAN_OFF, SCAN_REPORT, SCAN_DENY };
 #define SCAN_PKU 2u
 #define SCAN_SEGMENT 4u
 #define SCAN_FAR 8u
+#define SCAN_ALL (SCAN_SYSCALL | SCAN_PKU | SCAN_SEGMENT | SCAN_FAR)
 
 /* How far an instruction can reach beyond one of its bytes, and where it can start. */
 #define SCAN_REACH_BYTES 3u

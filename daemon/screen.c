@@ -85,9 +85,9 @@ bool screen_pass(struct session *session, const struct heap_span *span, uint64_t
         return true;
     first = window.from + hit.index;
     describe(text, sizeof text, hit.name, first, span);
-    session->findings++;
+    session->ledger.page->findings++;
     if (session->class->scan == SCAN_REPORT) {
-        if (session->findings <= LOGGED_FINDINGS_MAX)
+        if (session->ledger.page->findings <= LOGGED_FINDINGS_MAX)
             log_client(LOG_NOTICE, "session %" PRIu64 ": scan: %s", session->id, text);
         return true;
     }

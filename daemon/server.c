@@ -13,6 +13,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "daemon/admission.h"
 #include "daemon/log.h"
 #include "daemon/process.h"
 
@@ -28,6 +29,7 @@ static void server_stop(struct server *server)
     if (server->stopping)
         return;
     server->stopping = true;
+    server->leaves = store_is_there(&server->store);
     (void)sd_notify(0, "STOPPING=1");
     while (server->connections != NULL)
         connection_end(server->connections, STATUS_STOPPING, "the daemon stops");
@@ -43,6 +45,7 @@ static void server_stop(struct server *server)
         uv_close((uv_handle_t *)&server->watchdog, NULL);
     uv_close((uv_handle_t *)&server->prepare, NULL);
     poller_deinit(&server->poller);
+    store_deinit(&server->store);
 }
 
 void server_connection_ended(struct server *server)
@@ -196,6 +199,7 @@ int server_init(struct server *server, struct policy *policy)
     if (error != 0)
         return error;
     poller_init(&server->poller, &server->loop);
+    store_init(&server->store, &server->loop);
     server_set_policy(server, policy);
     (void)uv_prepare_init(&server->loop, &server->prepare);
     server->prepare.data = server;
@@ -245,7 +249,7 @@ static void on_connect(uv_poll_t *handle, int status, int events)
         int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
         if (fd >= 0) {
-            connection_accept(listener->server, fd);
+            admission_accept(listener->server, fd);
             continue;
         }
         if (errno == EAGAIN)
@@ -282,7 +286,7 @@ int server_listen(struct server *server, int fd)
 
 bool server_serve_only(struct server *server, int fd)
 {
-    connection_accept(server, fd);
+    admission_accept(server, fd);
     server->ends_when_idle = true;
     return server->connections != NULL;
 }

@@ -12,6 +12,7 @@
 #include "daemon/policy.h"
 #include "daemon/poller.h"
 #include "daemon/quota.h"
+#include "daemon/store.h"
 #include "proto/codec.h"
 
 #define SERVER_LISTENERS_MAX 8u
@@ -35,15 +36,18 @@ struct server {
     uv_prepare_t prepare;
     uv_poll_t highest; /* descriptor: only for the table that libuv has of them */
     struct poller poller;
+    struct store store;
     struct audit *audit; /* NULL where no class has one */
     uint64_t turn;       /* of the loop, counted from 1 */
     bool has_watchdog;
     bool stopping;
+    bool leaves;                              /* stopping, and the sessions are the next daemon's */
     bool ends_when_idle;                      /* a private broker: ends with its only connection */
     void (*on_reload)(struct server *server); /* SIGHUP; NULL: ignored */
     struct connection *connections;
     uint32_t connections_count;
     uint64_t sessions_started;
+    uint64_t executors_started;
 
     /* One record at a time is worked on, so all connections share these. */
     uint8_t in[RECORD_MAX_BYTES];

@@ -8,6 +8,9 @@
 #include <unistd.h>
 
 #include "daemon/log.h"
+#include "daemon/memfd.h"
+#include "daemon/store.h"
+#include "proto/heap_restore.h"
 
 static enum status grant_arena_bytes(const struct class *class, const struct hello *hello, uint64_t *bytes,
                                      struct result *result)
@@ -57,54 +60,104 @@ static uint64_t grant_features(const struct class *class, enum arena_kind kind, 
     return granted;
 }
 
+/* What the class grants, for who goes on with the session without it. */
+static void note_grants(struct ledger_grants *grants, const struct class *class)
+{
+    memcpy(grants->class, class->name, sizeof grants->class);
+    grants->bytes_max = class->bytes_max;
+    grants->rate_bytes = class->rate_bytes;
+    grants->session_max = class->session_max;
+    grants->span_max = class->span_max;
+    grants->executor_max = class->executor_max;
+    grants->rate = class->rate;
+    grants->forbid = class->forbid;
+    grants->orphans_run = class->orphans_run;
+    grants->write_once = class->write_once;
+    grants->scan = (uint8_t) class->scan;
+    grants->audit = (uint8_t) class->audit;
+}
+
+static int begin_ledger(struct session *session, const struct peer *peer, enum arena_kind kind,
+                        uint64_t features)
+{
+    const struct shape *shape = &session->shape;
+    struct ledger_page *page;
+    int error =
+        ledger_init(&session->ledger, shape->arena_bytes, shape->granularity, session->class->write_once);
+
+    if (error != 0)
+        return error;
+    page = session->ledger.page;
+    page->session = session->id;
+    page->uid = peer->uid;
+    page->kind = kind;
+    page->features = features;
+    page->fill_pattern = session->arena.fill_pattern;
+    page->arena_inode = memfd_inode(session->arena.fd);
+    note_grants(&page->grants, session->class);
+    memcpy(page->unit, peer->unit, sizeof page->unit);
+    return 0;
+}
+
+static int begin_heap(struct session *session)
+{
+    const struct shape *shape = &session->shape;
+
+    if (session->class->write_once)
+        session->written = (struct written){ledger_written(&session->ledger), shape->granularity};
+    return heap_init(&session->heap, shape->arena_bytes, shape->granularity, ledger_units(&session->ledger));
+}
+
+/* One that has nothing yet but its account. */
+static struct session *session_allocate(uint64_t id, const struct class *class, struct account *account,
+                                        const struct shape *shape)
+{
+    struct session *session = calloc(1, sizeof *session);
+
+    if (session == NULL)
+        return NULL;
+    session->id = id;
+    session->refs = 1;
+    session->class = class;
+    session->shape = *shape;
+    session->arena.fd = -1;
+    session->ledger.fd = -1;
+    charge_init(&session->bytes, account, QUOTA_BYTES);
+    charge_init(&session->spans, account, QUOTA_SPANS);
+    return session;
+}
+
 struct session *session_new(uint64_t id, const struct class *class, const struct peer *peer,
-                            struct account *account, const struct hello *hello, struct welcome *welcome,
-                            struct result *result)
+                            struct account *account, const struct hello *hello, struct result *result)
 {
     struct session *session;
+    struct shape shape = {.granularity = hello->granularity};
     enum arena_kind kind = ARENA_THROUGH;
-    uint64_t arena_bytes;
     uint64_t features;
     int error;
 
     if (grant_kind(class, peer, hello, &kind, result) != STATUS_OK ||
-        grant_arena_bytes(class, hello, &arena_bytes, result) != STATUS_OK)
+        grant_arena_bytes(class, hello, &shape.arena_bytes, result) != STATUS_OK)
         return NULL;
+    shape.span_max_bytes = span_max_bytes(shape.arena_bytes, shape.granularity);
+    shape.is_direct = kind == ARENA_DIRECT;
+    features = grant_features(class, kind, shape.arena_bytes, hello->features);
 
-    session = calloc(1, sizeof *session);
+    session = session_allocate(id, class, account, &shape);
     if (session == NULL)
         goto no_memory;
-    session->id = id;
-    session->refs = 1;
-    session->class = class;
-    session->shape = (struct shape){
-        .arena_bytes = arena_bytes,
-        .span_max_bytes = span_max_bytes(arena_bytes, hello->granularity),
-        .granularity = hello->granularity,
-        .is_direct = kind == ARENA_DIRECT,
-    };
-    features = grant_features(class, kind, arena_bytes, hello->features);
     session->immediate_release = (features & FEATURE_IMMEDIATE_RELEASE) != 0;
-    charge_init(&session->bytes, account, QUOTA_BYTES);
-    charge_init(&session->spans, account, QUOTA_SPANS);
-    error = arena_init(&session->arena, kind, arena_bytes, hello->fill_pattern,
+    error = arena_init(&session->arena, kind, shape.arena_bytes, hello->fill_pattern,
                        (features & FEATURE_LARGE_PAGES) != 0);
+    if (error == 0)
+        error = begin_ledger(session, peer, kind, features);
+    if (error == 0)
+        error = begin_heap(session);
     if (error != 0) {
-        log_client(LOG_ERROR, "no arena for uid %u: %s", (unsigned)peer->uid, strerror(-error));
-        free(session);
-        goto no_memory;
-    }
-    error = heap_init(&session->heap, arena_bytes, hello->granularity);
-    if (error == 0 && class->write_once)
-        error = written_init(&session->written, arena_bytes, hello->granularity);
-    if (error != 0) {
-        log_client(LOG_ERROR, "no heap for uid %u: %s", (unsigned)peer->uid, strerror(-error));
+        log_client(LOG_ERROR, "no session for uid %u: %s", (unsigned)peer->uid, strerror(-error));
         (void)session_unref(session);
         goto no_memory;
     }
-
-    session_describe(session, welcome);
-    welcome->features = features;
     return session;
 
 no_memory:
@@ -113,10 +166,134 @@ no_memory:
     return NULL;
 }
 
+/* ---- Adopting ------------------------------------------------------------------------------ */
+
+/* Puts back what the operation changed that was being done, so that it can be done. */
+static bool undo_intent(struct session *session)
+{
+    struct ledger_page *page = session->ledger.page;
+    const struct ledger_intent intent = page->intent;
+    bool is_next = intent.key == page->head || intent.key == (page->progress | LEDGER_KEY_SOCKET);
+    uint64_t grown = session->arena.grown_bytes;
+
+    if (!is_next || intent.kind == INTENT_NONE)
+        return true;
+    if (intent.kind != INTENT_CLEAR &&
+        (intent.offset > grown || (intent.kind != INTENT_PATCH && intent.bytes > grown - intent.offset)))
+        return false;
+    switch ((enum intent_kind)intent.kind) {
+    case INTENT_TAKE:
+        return heap_undo_take(&session->heap, intent.offset, intent.bytes);
+    case INTENT_CUT:
+        return heap_undo_cut(&session->heap, intent.offset, intent.bytes, intent.flag != 0);
+    case INTENT_LEASE:
+        return heap_undo_lease(&session->heap, intent.offset);
+    case INTENT_RETURN:
+        return heap_undo_return(&session->heap, intent.offset);
+    case INTENT_CLEAR:
+        if (!heap_redo_clear(&session->heap, grown))
+            return false;
+        written_clear(&session->written, 0, grown);
+        page->gives_back = intent.flag != 0;
+        page->unfilled_bytes = grown;
+        return true;
+    case INTENT_PATCH:
+        if (intent.flag > sizeof(uint64_t) || grown - intent.offset < intent.flag)
+            return false;
+        written_clear(&session->written, intent.offset, intent.flag);
+        break;
+    case INTENT_WRITE:
+        written_clear(&session->written, intent.offset, intent.bytes);
+        return true;
+    default:
+        break;
+    }
+    session->ledger.done = intent; /* for the operation itself, when it comes again */
+    return true;
+}
+
+/* A session that is the end of every daemon that adopts it has to end before them. */
+static bool has_died_too_often(struct ledger_page *page)
+{
+    bool is_first = page->steps == page->died_at + 2;
+
+    if (page->steps % 2 == 0)
+        return false;
+    page->deaths = is_first ? page->deaths + 1 : 1;
+    page->died_at = page->steps;
+    page->steps++;
+    return page->deaths >= LEDGER_DEATHS_MAX;
+}
+
+static const char *adopt_heap(struct session *session)
+{
+    struct ledger_page *page = session->ledger.page;
+    const char *flaw;
+
+    page->grown_bytes = session->arena.grown_bytes;
+    ledger_cut_units(&session->ledger, page->grown_bytes);
+    if (page->unfilled_bytes > page->grown_bytes)
+        page->unfilled_bytes = page->grown_bytes;
+    if (begin_heap(session) != 0)
+        return "there is no memory for its heap";
+    if (!undo_intent(session))
+        return "its intent is none that a daemon has";
+    ledger_order();
+    page->intent.kind = session->ledger.done.kind;
+    flaw = heap_restore(&session->heap, page->grown_bytes);
+    if (flaw != NULL)
+        return flaw;
+    return session->heap.spans > session->class->span_max ? "it has more spans than it may" : NULL;
+}
+
+struct session *session_adopt(struct ledger *ledger, int arena_fd, const struct class *class,
+                              struct account *account, const char **flaw)
+{
+    struct ledger_page *page = ledger->page;
+    const struct shape shape = {
+        .arena_bytes = page->arena_bytes,
+        .span_max_bytes = span_max_bytes(page->arena_bytes, page->granularity),
+        .granularity = page->granularity,
+        .is_direct = page->kind == ARENA_DIRECT,
+    };
+    struct session *session = session_allocate(page->session, class, account, &shape);
+    int fd = arena_fd;
+
+    *flaw = session == NULL ? "there is no memory for it" : NULL;
+    if (*flaw == NULL)
+        *flaw =
+            arena_adopt(&session->arena, fd, (enum arena_kind)page->kind, shape.arena_bytes,
+                        page->grown_bytes, page->fill_pattern, (page->features & FEATURE_LARGE_PAGES) != 0);
+    if (*flaw == NULL)
+        fd = -1;
+    if (fd >= 0)
+        (void)close(fd);
+    if (session == NULL) {
+        ledger_deinit(ledger);
+        return NULL;
+    }
+    session->ledger = *ledger;
+    *ledger = (struct ledger){.fd = -1};
+    if (*flaw == NULL && memfd_inode(session->arena.fd) != page->arena_inode)
+        *flaw = "its arena is another's";
+    if (*flaw == NULL && has_died_too_often(page))
+        *flaw = "the daemon died of what it asks for, again and again";
+    if (*flaw == NULL)
+        *flaw = adopt_heap(session);
+    if (*flaw != NULL)
+        return session_unref(session);
+    session->immediate_release = (page->features & FEATURE_IMMEDIATE_RELEASE) != 0;
+    session->is_frozen = page->kind == ARENA_SEALED;
+    charge_restore(&session->bytes, page->grown_bytes);
+    charge_restore(&session->spans, session->heap.spans);
+    return session;
+}
+
 void session_describe(const struct session *session, struct welcome *welcome)
 {
     *welcome = (struct welcome){
         .version = PROTOCOL_VERSION,
+        .features = session->ledger.page->features,
         .session = session->id,
         .write_mode = session->shape.is_direct ? WRITE_DIRECT : WRITE_THROUGH,
         .arena_bytes = session->shape.arena_bytes,
@@ -132,6 +309,11 @@ void session_describe(const struct session *session, struct welcome *welcome)
     (void)snprintf(welcome->daemon, sizeof welcome->daemon, "jitbrokerd " JITBROKER_VERSION);
 }
 
+void session_store_name(const struct session *session, char *name)
+{
+    (void)snprintf(name, STORE_NAME_MAX_BYTES, "session-%" PRIu64, session->id);
+}
+
 struct session *session_ref(struct session *session)
 {
     session->refs++;
@@ -142,9 +324,9 @@ struct session *session_unref(struct session *session)
 {
     if (session == NULL || --session->refs > 0)
         return NULL;
-    written_deinit(&session->written);
     heap_deinit(&session->heap);
     arena_deinit(&session->arena);
+    ledger_deinit(&session->ledger);
     charge_deinit(&session->spans);
     charge_deinit(&session->bytes);
     free(session);
@@ -166,6 +348,7 @@ static enum status refuse_bytes(const struct session *session, uint64_t bytes, s
 
 enum status session_grow(struct session *session, uint64_t bytes, struct result *result)
 {
+    struct ledger_page *page = session->ledger.page;
     uint64_t before = session->bytes.amount;
     int error;
 
@@ -173,7 +356,9 @@ enum status session_grow(struct session *session, uint64_t bytes, struct result 
         return STATUS_OK;
     if (!charge_set(&session->bytes, bytes, session->class->bytes_max))
         return refuse_bytes(session, bytes, result);
-    error = arena_grow(&session->arena, bytes);
+    error = ledger_reserve_units(&session->ledger, bytes);
+    if (error == 0)
+        error = arena_grow(&session->arena, bytes);
     if (error != 0) {
         (void)charge_set(&session->bytes, before, session->class->bytes_max);
         log_client(LOG_ERROR, "session %" PRIu64 ": the arena can't grow to %" PRIu64 " bytes: %s",
@@ -182,8 +367,10 @@ enum status session_grow(struct session *session, uint64_t bytes, struct result 
                              "the daemon could not get %" PRIu64 " bytes more", bytes - before);
     }
     heap_set_grown(&session->heap, bytes);
-    if (bytes > session->reserved_peak_bytes)
-        session->reserved_peak_bytes = bytes;
+    page->grown_bytes = bytes;
+    if (bytes > page->reserved_peak_bytes)
+        page->reserved_peak_bytes = bytes;
+    ledger_order();
     return STATUS_OK;
 }
 
@@ -193,7 +380,9 @@ void session_trim(struct session *session, uint64_t keep_bytes)
 
     if (bytes >= session->arena.grown_bytes || !arena_trim(&session->arena, bytes))
         return;
+    ledger_order();
     bytes = session->arena.grown_bytes; /* more, where a huge page was not cut */
     heap_set_grown(&session->heap, bytes);
+    session->ledger.page->grown_bytes = bytes;
     (void)charge_set(&session->bytes, bytes, session->class->bytes_max);
 }

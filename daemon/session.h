@@ -7,6 +7,7 @@
 #define DAEMON_SESSION_H
 
 #include "daemon/arena.h"
+#include "daemon/ledger.h"
 #include "daemon/peer.h"
 #include "daemon/policy.h"
 #include "daemon/quota.h"
@@ -24,29 +25,35 @@ struct session {
     const struct class *class; /* what it was granted by; outlives it */
     struct shape shape;
     struct arena arena;
-    struct heap heap;
-    struct written written; /* where the class has write_once */
+    struct ledger ledger;   /* all of it that outlives the daemon, but for the arena's bytes */
+    struct heap heap;       /* its units are the ledger's */
+    struct written written; /* where the class has write_once; the ledger's */
     struct charge bytes;    /* the arena's memory */
     struct charge spans;
-    uint64_t reserved_peak_bytes;
     bool immediate_release;
-    uint64_t findings; /* writes and patches with an instruction that the class forbids, done or refused */
-    /* Of a reset that is not done yet: what is below holds code still, so nothing is changed before. */
-    uint64_t unfilled_bytes;
-    bool gives_back;      /* it is a hard one */
+    bool is_frozen;       /* its arena was sealed by an earlier daemon: nothing of it can change */
     bool has_grown_ahead; /* for an alloc that is not done yet */
 };
 
 /*
- * Grants what `hello` (validated) asks for as far as the peer's class allows, and
- * says in *welcome what that is. NULL: *result is the refusal. The class and the account must
- * outlive the session.
+ * Grants what `hello` (validated) asks for as far as the peer's class allows. NULL: *result is the refusal.
+ * The class and the account must outlive the session.
  */
 struct session *session_new(uint64_t id, const struct class *class, const struct peer *peer,
-                            struct account *account, const struct hello *hello, struct welcome *welcome,
-                            struct result *result);
-/* Says in *welcome what a peer has to know of it; its features are the caller's to say. */
+                            struct account *account, const struct hello *hello, struct result *result);
+
+/*
+ * Goes on with the session that the ledger and the arena are of, whatever they hold: an operation that was
+ * cut off in the middle is as if it had not begun, or as if it were done, see ledger.h. Takes both over; what
+ * it grants comes from the ledger, into the class, which is the caller's and has to outlive it. It is charged
+ * to the account whatever that holds. NULL: *flaw is the reason.
+ */
+struct session *session_adopt(struct ledger *ledger, int arena_fd, const struct class *class,
+                              struct account *account, const char **flaw);
+/* Says in *welcome what a peer has to know of it. */
 void session_describe(const struct session *session, struct welcome *welcome);
+/* By what name arena and ledger are in the fd store; `name` holds STORE_NAME_MAX_BYTES. */
+void session_store_name(const struct session *session, char *name);
 
 struct session *session_ref(struct session *session);
 /*

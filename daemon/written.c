@@ -1,28 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "daemon/written.h"
 
-#include <errno.h>
-#include <sys/mman.h>
-
-int written_init(struct written *written, uint64_t arena_bytes, uint32_t granularity)
-{
-    size_t words = (size_t)((arena_bytes / granularity + 63) / 64);
-    void *memory = mmap(NULL, words * sizeof(uint64_t), PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-    if (memory == MAP_FAILED)
-        return -errno;
-    *written = (struct written){memory, words * sizeof(uint64_t), granularity};
-    return 0;
-}
-
-void written_deinit(struct written *written)
-{
-    if (written->words != NULL)
-        (void)munmap(written->words, written->mapped_bytes);
-    *written = (struct written){0};
-}
-
 /* The bits of word `word` that stand for granules in [first, end). */
 static uint64_t bits(uint64_t word, uint64_t first, uint64_t end)
 {

@@ -11,14 +11,10 @@
 #include <stdint.h>
 
 struct written {
-    uint64_t *words; /* a bit a granule; NULL: nothing is noted, and everything may be written */
-    size_t mapped_bytes;
+    uint64_t
+        *words; /* the ledger's, a bit a granule; NULL: nothing is noted, and everything may be written */
     uint32_t granularity;
 };
-
-/* 0 or -errno. What is not used of it takes no memory. */
-int written_init(struct written *written, uint64_t arena_bytes, uint32_t granularity);
-void written_deinit(struct written *written);
 
 /* Of the granules that [offset, offset + bytes) touches: whether any was written. */
 bool written_any(const struct written *written, uint64_t offset, uint64_t bytes);

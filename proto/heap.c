@@ -6,106 +6,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "proto/bitmap.h"
-#include "proto/limits.h"
-
-#define UNIT_WORDS (BLOCK_BYTES / GRANULARITY_MIN_BYTES / WORD_BITS)
-
-struct unit {
-    uint64_t used[UNIT_WORDS];
-    uint64_t start[UNIT_WORDS];
-    uint64_t sealed[UNIT_WORDS];
-    uint64_t stale[UNIT_WORDS];
-    uint32_t head;  /* 0, or 1 + the unit in which the large span starts that covers granule 0 */
-    uint64_t large; /* granules of the large span that starts in this unit, or 0 */
-    uint32_t lead;  /* leading granules that belong to no span: 1, in a lessee's heap perhaps more */
-    uint32_t count; /* used granules, the leading ones included */
-    uint32_t rest;  /* from here to the unit's end all is free */
-    bool is_leased;
-};
-
-/* A unit's place in its bin. Not in the unit: its neighbours there may be anywhere, and in no cache. */
-struct link {
-    uint32_t next; /* unit + 1, or 0 */
-    uint32_t prev;
-    uint32_t longest; /* free run of the unit, in granules: its bin; 0: in none */
-};
-
-/* ---- Bins ----------------------------------------------------------------------- */
-
-static void bin_unlink(struct heap *heap, uint32_t index)
-{
-    struct link *link = &heap->links[index];
-    uint32_t bin = link->longest;
-
-    if (bin == 0)
-        return;
-    if (link->prev != 0)
-        heap->links[link->prev - 1].next = link->next;
-    else
-        heap->bins[bin] = link->next;
-    if (link->next != 0)
-        heap->links[link->next - 1].prev = link->prev;
-    if (heap->bins[bin] == 0) {
-        bit_clear(heap->bins_used, bin);
-        if (heap->bins_used[bin / WORD_BITS] == 0)
-            heap->bins_words &= ~(1u << (bin / WORD_BITS));
-    }
-    link->longest = 0;
-}
-
-static void bin_link(struct heap *heap, uint32_t index, uint32_t longest)
-{
-    struct link *link = &heap->links[index];
-
-    link->longest = longest;
-    if (longest == 0)
-        return;
-    link->prev = 0;
-    link->next = heap->bins[longest];
-    if (link->next != 0)
-        heap->links[link->next - 1].prev = index + 1;
-    heap->bins[longest] = index + 1;
-    bit_set(heap->bins_used, longest);
-    heap->bins_words |= 1u << (longest / WORD_BITS);
-}
-
-/* The first bin from `from` on that has a unit, or 0. */
-static uint32_t bin_next(const struct heap *heap, uint32_t from)
-{
-    uint32_t word = from / WORD_BITS;
-    uint64_t bits = heap->bins_used[word] & (UINT64_MAX << (from % WORD_BITS));
-    uint32_t words;
-
-    if (bits == 0) {
-        words = heap->bins_words & ~((2u << word) - 1);
-        if (words == 0)
-            return 0;
-        word = (uint32_t)__builtin_ctz(words);
-        bits = heap->bins_used[word];
-    }
-    return word * WORD_BITS + (uint32_t)__builtin_ctzll(bits);
-}
-
-/* The last bin that has a unit, or 0. */
-static uint32_t bin_last(const struct heap *heap)
-{
-    uint32_t word;
-
-    if (heap->bins_words == 0)
-        return 0;
-    word = 31 - (uint32_t)__builtin_clz(heap->bins_words);
-    return word * WORD_BITS + WORD_BITS - 1 - (uint32_t)__builtin_clzll(heap->bins_used[word]);
-}
-
-static void bin_move(struct heap *heap, uint32_t index, uint32_t longest)
-{
-    if (heap->links[index].longest == longest)
-        return;
-    bin_unlink(heap, index);
-    bin_link(heap, index, longest);
-}
-
 /* ---- Setting up -------------------------------------------------------------------- */
 
 static size_t align_up(size_t bytes, size_t alignment)
@@ -113,36 +13,46 @@ static size_t align_up(size_t bytes, size_t alignment)
     return (bytes + alignment - 1) / alignment * alignment;
 }
 
-int heap_init(struct heap *heap, uint64_t arena_bytes, uint32_t granularity)
+uint64_t heap_units_bytes(uint64_t arena_bytes)
 {
-    uint32_t units = (uint32_t)(arena_bytes / BLOCK_BYTES);
+    return arena_bytes / BLOCK_BYTES * sizeof(struct unit);
+}
+
+int heap_init(struct heap *heap, uint64_t arena_bytes, uint32_t granularity, void *units)
+{
+    uint32_t count = (uint32_t)(arena_bytes / BLOCK_BYTES);
     uint32_t granules = BLOCK_BYTES / granularity;
-    size_t units_bytes = units * sizeof(struct unit);
-    size_t links_bytes = align_up(units * sizeof(struct link), 64);
-    size_t taken_bytes = align_up(align_up(units, WORD_BITS) / 8, 64);
+    size_t links_bytes = align_up(count * sizeof(struct link), 64);
+    size_t taken_bytes = align_up(align_up(count, WORD_BITS) / 8, 64);
     size_t bins_bytes = align_up((granules + 1) * sizeof(uint32_t), 64);
     size_t bins_used_bytes = align_up(align_up(granules + 1, WORD_BITS) / 8, 64);
-    size_t bytes = units_bytes + links_bytes + taken_bytes + bins_bytes + bins_used_bytes;
+    size_t beside_bytes = links_bytes + taken_bytes + bins_bytes + bins_used_bytes;
+    size_t bytes = beside_bytes + (units == NULL ? heap_units_bytes(arena_bytes) : 0);
     uint8_t *memory;
 
     assert(arena_bytes % BLOCK_BYTES == 0 && arena_bytes <= ARENA_LIMIT_BYTES);
     assert(granularity >= GRANULARITY_MIN_BYTES && granularity <= GRANULARITY_MAX_BYTES);
+    assert((uintptr_t)units % 64 == 0);
     /* Zero pages until they are touched: an idle session costs three or so. */
     memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED)
         return -ENOMEM;
     *heap = (struct heap){
+        .units = units != NULL ? units : memory + beside_bytes,
         .taken = (uint64_t *)(void *)memory,
-        .bins = (uint32_t *)(void *)(memory + taken_bytes),
-        .bins_used = (uint64_t *)(void *)(memory + taken_bytes + bins_bytes),
-        .links = (struct link *)(void *)(memory + taken_bytes + bins_bytes + bins_used_bytes),
-        .units = (struct unit *)(void *)(memory + taken_bytes + bins_bytes + bins_used_bytes + links_bytes),
+        .bins =
+            {
+                .first = (uint32_t *)(void *)(memory + taken_bytes),
+                .used = (uint64_t *)(void *)(memory + taken_bytes + bins_bytes),
+                .links = (struct link *)(void *)(memory + taken_bytes + bins_bytes + bins_used_bytes),
+            },
         .mapped_bytes = bytes,
+        .beside_bytes = beside_bytes,
         .granularity = granularity,
         .granule_shift = (uint32_t)__builtin_ctz(granularity),
         .unit_granules = granules,
         .unit_shift = (uint32_t)__builtin_ctz(granules),
-        .units_max = units,
+        .units_max = count,
     };
     return 0;
 }
@@ -261,7 +171,7 @@ static uint32_t unit_place(const struct heap *heap, uint32_t index, uint32_t gra
     const struct unit *unit = &heap->units[index];
 
     if (!has_one_run(unit))
-        return best_run(unit, heap->links[index].longest, heap->unit_granules, granules,
+        return best_run(unit, heap->bins.links[index].longest, heap->unit_granules, granules,
                         &placement->longest_left);
     placement->longest_left = heap->unit_granules - unit->rest - granules;
     return unit->rest;
@@ -275,10 +185,10 @@ bool heap_place(const struct heap *heap, uint64_t bytes, struct placement *place
 
     *placement = (struct placement){.granules = granules};
     if (units == 1) {
-        uint32_t bin = bin_next(heap, (uint32_t)granules);
+        uint32_t bin = bins_next(&heap->bins, (uint32_t)granules);
 
         if (bin != 0) {
-            unit = heap->bins[bin] - 1;
+            unit = heap->bins.first[bin] - 1;
             placement->granule =
                 (uint64_t)unit * heap->unit_granules + unit_place(heap, unit, (uint32_t)granules, placement);
             return true;
@@ -313,9 +223,10 @@ static void unit_close(struct heap *heap, uint32_t index)
 {
     struct unit *unit = &heap->units[index];
 
-    bin_unlink(heap, index);
+    bins_unlink(&heap->bins, index);
     bit_clear(unit->used, 0);
     bit_clear(unit->start, 0);
+    unit->lead = 0;
     unit->count = 0;
     unit->rest = 0;
     bit_clear(heap->taken, index);
@@ -388,9 +299,9 @@ struct heap_span heap_take(struct heap *heap, const struct placement *placement)
             unit_use(heap, index, from, to);
         else
             unit_continue(heap, index, to, first);
-        bin_move(heap, index,
-                 placement->granules < heap->unit_granules ? placement->longest_left
-                                                           : heap->unit_granules - to);
+        bins_move(&heap->bins, index,
+                  placement->granules < heap->unit_granules ? placement->longest_left
+                                                            : heap->unit_granules - to);
         from = 0;
     }
     bit_set(heap->units[first].start, (uint32_t)(placement->granule & (heap->unit_granules - 1)));
@@ -455,6 +366,28 @@ bool heap_find_around(const struct heap *heap, uint64_t offset, struct heap_span
     return true;
 }
 
+bool heap_next(const struct heap *heap, uint64_t from, struct heap_span *span)
+{
+    uint64_t granule = (from >> heap->granule_shift) + ((from & (heap->granularity - 1)) != 0);
+    uint64_t first = granule >> heap->unit_shift;
+    uint32_t at = (uint32_t)(granule & (heap->unit_granules - 1));
+
+    if (first >= heap->units_grown)
+        return false;
+    for (uint32_t index = (uint32_t)first; index < heap->units_grown; index++, at = 0) {
+        const struct unit *unit = &heap->units[index];
+
+        if (!bit_get(heap->taken, index))
+            continue; /* its page may never have been touched */
+        at = bit_next(unit->start, at == 0 ? 1 : at, heap->unit_granules, 0);
+        if (at == heap->unit_granules)
+            continue;
+        describe(heap, index, at, span);
+        return true;
+    }
+    return false;
+}
+
 void heap_prefetch(const struct heap *heap, uint64_t offset)
 {
     const struct unit *unit = &heap->units[offset / BLOCK_BYTES];
@@ -489,7 +422,7 @@ static void unit_give(struct heap *heap, uint32_t index, uint32_t from, uint32_t
         heap->free_runs -= is_free(unit, heap->unit_granules, to);
         range_clear(unit->used, from, to);
         unit->count -= to - from;
-        if (unit->is_leased)
+        if (unit->is_leased != 0)
             heap->leased_granules += to - from;
     }
     before = bit_last(unit->used, from - 1); /* the trap granule at the latest; or a large span */
@@ -497,17 +430,17 @@ static void unit_give(struct heap *heap, uint32_t index, uint32_t from, uint32_t
         unit->rest = before + 1;
     if (is_vacant(unit)) {
         heap->blocks--;
-        if (!heap->is_lessee && !unit->is_leased) {
+        if (!heap->is_lessee && unit->is_leased == 0) {
             unit_close(heap, index);
             return;
         }
     }
-    if (unit->is_leased)
+    if (unit->is_leased != 0)
         return;
     run = (to >= unit->rest ? heap->unit_granules : bit_next(unit->used, to, heap->unit_granules, 0)) -
           (before + 1);
-    if (run > heap->links[index].longest)
-        bin_move(heap, index, run);
+    if (run > heap->bins.links[index].longest)
+        bins_move(&heap->bins, index, run);
 }
 
 void heap_cut(struct heap *heap, const struct heap_span *span, uint64_t bytes)
@@ -562,7 +495,7 @@ void heap_clear(struct heap *heap)
         memset(unit->sealed, 0, sizeof unit->sealed);
         unit->head = 0;
         unit->large = 0;
-        unit->is_leased = false;
+        unit->is_leased = 0;
         unit_close(heap, index);
         if (heap->is_lessee)
             *unit = (struct unit){0};
@@ -582,12 +515,12 @@ void heap_clear(struct heap *heap)
 bool heap_place_lease(const struct heap *heap, uint64_t bytes, struct placement *placement)
 {
     uint32_t granules = (uint32_t)((bytes + heap->granularity - 1) >> heap->granule_shift);
-    uint32_t bin = bin_last(heap);
+    uint32_t bin = bins_last(&heap->bins);
     uint32_t unit;
 
     *placement = (struct placement){.granules = granules};
     if (bin >= granules && bin >= heap->unit_granules / LEASE_PART) {
-        unit = heap->bins[bin] - 1;
+        unit = heap->bins.first[bin] - 1;
         placement->granule = (uint64_t)unit * heap->unit_granules + heap->units[unit].rest;
         if (has_one_run(&heap->units[unit]))
             return true;
@@ -606,14 +539,25 @@ struct lease heap_lease(struct heap *heap, const struct placement *placement)
     assert(placement->grown_bytes <= heap_grown_bytes(heap));
     if (!bit_get(heap->taken, index))
         unit_open(heap, index);
-    bin_unlink(heap, index);
-    unit->is_leased = true;
+    bins_unlink(&heap->bins, index);
+    unit->is_leased = 1;
     heap->leased_granules += heap->unit_granules - unit->count;
     return (struct lease){
         .offset = ((uint64_t)index * heap->unit_granules + unit->rest) * heap->granularity,
         .bytes = (uint64_t)(heap->unit_granules - unit->rest) * heap->granularity,
         .clean = !range_any(unit->stale, unit->rest, heap->unit_granules),
     };
+}
+
+bool heap_can_carve(const struct heap *heap, uint64_t offset, uint64_t bytes)
+{
+    uint64_t granule = offset >> heap->granule_shift;
+    uint64_t index = granule >> heap->unit_shift;
+    uint32_t at = (uint32_t)(granule & (heap->unit_granules - 1));
+    uint32_t end = at + (uint32_t)((bytes + heap->granularity - 1) >> heap->granule_shift);
+
+    return index < heap->units_grown && heap->units[index].is_leased != 0 &&
+           !range_any(heap->units[index].used, at, end);
 }
 
 bool heap_carve(struct heap *heap, uint64_t offset, uint64_t bytes, struct heap_span *span)
@@ -625,11 +569,9 @@ bool heap_carve(struct heap *heap, uint64_t offset, uint64_t bytes, struct heap_
     uint32_t end = at + (uint32_t)granules;
     struct unit *unit;
 
-    if (index >= heap->units_grown)
+    if (!heap_can_carve(heap, offset, bytes))
         return false;
     unit = &heap->units[index];
-    if (!unit->is_leased || range_any(unit->used, at, end))
-        return false;
     *span = (struct heap_span){
         .offset = offset,
         .bytes = granules * heap->granularity,
@@ -643,22 +585,27 @@ bool heap_carve(struct heap *heap, uint64_t offset, uint64_t bytes, struct heap_
     return true;
 }
 
+bool heap_is_leased(const struct heap *heap, uint64_t offset)
+{
+    return offset / BLOCK_BYTES < heap->units_grown && heap->units[offset / BLOCK_BYTES].is_leased != 0;
+}
+
 bool heap_return(struct heap *heap, uint64_t offset)
 {
     uint32_t index = (uint32_t)(offset / BLOCK_BYTES);
     struct unit *unit = &heap->units[index];
     uint32_t longest;
 
-    if (index >= heap->units_grown || !unit->is_leased)
+    if (!heap_is_leased(heap, offset))
         return false;
-    unit->is_leased = false;
+    unit->is_leased = 0;
     heap->leased_granules -= heap->unit_granules - unit->count;
     if (is_vacant(unit)) {
         unit_close(heap, index);
         return true;
     }
     (void)best_run(unit, 0, heap->unit_granules, heap->unit_granules, &longest);
-    bin_link(heap, index, longest);
+    bins_link(&heap->bins, index, longest);
     return true;
 }
 
@@ -682,7 +629,7 @@ void heap_adopt(struct heap *heap, const struct lease *lease)
     unit->rest = at;
     if (!lease->clean)
         range_set(unit->stale, at, heap->unit_granules);
-    bin_link(heap, index, heap->unit_granules - at);
+    bins_link(&heap->bins, index, heap->unit_granules - at);
 }
 
 bool heap_has(const struct heap *heap, uint64_t offset)
@@ -710,9 +657,12 @@ void heap_set_grown(struct heap *heap, uint64_t bytes)
     uint32_t units = (uint32_t)(bytes / BLOCK_BYTES);
 
     assert(bytes % BLOCK_BYTES == 0 && units <= heap->units_max && bytes >= heap_end_bytes(heap));
-    /* What lies beyond is given back, and will be fresh memory when it is there again. */
-    if (units < heap->units_grown)
-        memset(&heap->units[units], 0, (heap->units_grown - units) * sizeof(struct unit));
+    /*
+     * Fresh memory is there, and holds no stale code. What is cleared is only what was there before: so
+     * nothing relies on the units beyond, which may be of another process, and may never have been touched.
+     */
+    if (units > heap->units_grown)
+        memset(&heap->units[heap->units_grown], 0, (units - heap->units_grown) * sizeof(struct unit));
     heap->units_grown = units;
 }
 
@@ -743,7 +693,7 @@ uint64_t heap_leased_bytes(const struct heap *heap)
 
 uint64_t heap_largest_free_bytes(const struct heap *heap)
 {
-    uint64_t granules = bin_last(heap);
+    uint64_t granules = bins_last(&heap->bins);
 
     for (uint32_t from = heap->is_lessee ? heap->units_grown : 0; from < heap->units_grown;) {
         uint32_t first = bit_next(heap->taken, from, heap->units_grown, UINT64_MAX);
@@ -759,6 +709,5 @@ uint64_t heap_largest_free_bytes(const struct heap *heap)
 
 uint64_t heap_overhead_bytes(const struct heap *heap)
 {
-    return heap->units_grown * sizeof(struct unit) + heap->mapped_bytes -
-           heap->units_max * sizeof(struct unit);
+    return heap->units_grown * sizeof(struct unit) + heap->beside_bytes;
 }

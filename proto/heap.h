@@ -23,6 +23,10 @@
  * - A unit without a span is nobody's: it is taken again lowest first, so that the end
  *   of the arena empties and can be given back.
  *
+ * - What the bitmaps and is_leased say is the truth of a unit, from which all else can be had again
+ *   (heap_restore.h); and `head` says in a torn unit whose granule 0 was.
+ * - A unit beyond the memory that the arena has is not looked at, and may hold anything.
+ *
  * - A leased block is in no bin of the daemon's, and is not closed: its lessee, who can get
  *   only a run that reaches to the block's end, places the spans there. In the lessee's
  *   heap all before that run counts as the block's leading trap granule.
@@ -33,21 +37,40 @@
 #ifndef PROTO_HEAP_H
 #define PROTO_HEAP_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-struct unit;
-struct link;
+#include "proto/bins.h"
+#include "proto/limits.h"
+
+#define UNIT_WORDS (BLOCK_BYTES / GRANULARITY_MIN_BYTES / WORD_BITS)
+
+/* Part of a ledger's format: whoever changes it gives the format another version. Zero: untaken. */
+struct unit {
+    uint64_t used[UNIT_WORDS];
+    uint64_t start[UNIT_WORDS];
+    uint64_t sealed[UNIT_WORDS];
+    uint64_t stale[UNIT_WORDS];
+    uint64_t large;     /* granules of the large span that starts in this unit, or 0 */
+    uint32_t head;      /* 0, or 1 + the unit in which the large span starts that covers granule 0 */
+    uint32_t lead;      /* leading granules that belong to no span: 1, in a lessee's heap perhaps more */
+    uint32_t count;     /* used granules, the leading ones included */
+    uint32_t rest;      /* from here to the unit's end all is free */
+    uint32_t is_leased; /* 0 or 1 */
+    uint32_t unused;
+};
+static_assert(sizeof(struct unit) == 544 && offsetof(struct unit, large) == 512 &&
+                  offsetof(struct unit, is_leased) == 536,
+              "as in the ledgers that there are");
 
 struct heap {
     struct unit *units;
-    struct link *links;  /* of the units in their bins */
-    uint64_t *taken;     /* a bit a unit: it is part of a block */
-    uint32_t *bins;      /* by longest free run: first unit + 1, or 0 */
-    uint64_t *bins_used; /* a bit a bin */
-    uint32_t bins_words; /* a bit for each word of bins_used that has any */
+    uint64_t *taken; /* a bit a unit: it is part of a block */
+    struct bins bins;
     size_t mapped_bytes;
+    size_t beside_bytes; /* of that, what is not units */
 
     uint32_t granularity;   /* bytes, and ... */
     uint32_t granule_shift; /* ... its logarithm, since dividing is slow */
@@ -85,8 +108,13 @@ struct lease {
     bool clean;
 };
 
-/* arena_bytes is a multiple of BLOCK_BYTES. Returns 0 or -ENOMEM. */
-int heap_init(struct heap *heap, uint64_t arena_bytes, uint32_t granularity);
+/*
+ * arena_bytes is a multiple of BLOCK_BYTES. The units are in memory of the heap's own, or at `units`:
+ * heap_units_bytes(), aligned to 64, all zero (or see heap_restore.h), which the caller frees after
+ * heap_deinit(). Returns 0 or -ENOMEM.
+ */
+int heap_init(struct heap *heap, uint64_t arena_bytes, uint32_t granularity, void *units);
+uint64_t heap_units_bytes(uint64_t arena_bytes);
 void heap_deinit(struct heap *heap);
 
 /* The largest span that an empty heap of that size can hold. */
@@ -100,6 +128,9 @@ struct heap_span heap_take(struct heap *heap, const struct placement *placement)
 /* The span that starts at `offset`, or the one that `offset` lies in. False: there is none. */
 bool heap_find(const struct heap *heap, uint64_t offset, struct heap_span *span);
 bool heap_find_around(const struct heap *heap, uint64_t offset, struct heap_span *span);
+
+/* The first span that starts at `from` or behind it; false: none. Its cost is that of the units between. */
+bool heap_next(const struct heap *heap, uint64_t from, struct heap_span *span);
 
 /* A hint that the span that starts at `offset`, below the arena's end, will be looked for. */
 void heap_prefetch(const struct heap *heap, uint64_t offset);
@@ -118,8 +149,10 @@ void heap_clear(struct heap *heap);
 bool heap_place_lease(const struct heap *heap, uint64_t bytes, struct placement *placement);
 struct lease heap_lease(struct heap *heap, const struct placement *placement);
 /* The span [offset, offset + bytes), rounded up, within one block. False: that is not leased, or not free. */
+bool heap_can_carve(const struct heap *heap, uint64_t offset, uint64_t bytes);
 bool heap_carve(struct heap *heap, uint64_t offset, uint64_t bytes, struct heap_span *span);
 /* Ends the lease of the block at `offset`; false if it has none. */
+bool heap_is_leased(const struct heap *heap, uint64_t offset);
 bool heap_return(struct heap *heap, uint64_t offset);
 
 /* ---- Leases: the lessee's side ----------------------------------------------------------- */

@@ -14,8 +14,11 @@ union control {
     struct cmsghdr align;
 };
 
-static void collect_fds(struct msghdr *message, struct record *record)
+/* Returns whether there were more than the record has room for, which are closed: CMSG_SPACE pads. */
+static bool collect_fds(struct msghdr *message, struct record *record)
 {
+    bool too_many = false;
+
     for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part != NULL; part = CMSG_NXTHDR(message, part)) {
         size_t count;
 
@@ -30,12 +33,14 @@ static void collect_fds(struct msghdr *message, struct record *record)
                 record->fds[record->fds_count++] = fd;
             else
                 (void)close(fd);
+            too_many = too_many || i >= RECORD_FDS_MAX;
         }
     }
+    return too_many;
 }
 
-int record_recv(int socket, bool wait, void *buffer, size_t buffer_bytes, unsigned fds_max,
-                struct record *record)
+static int receive(int socket, int flags, void *buffer, size_t buffer_bytes, unsigned fds_max,
+                   struct record *record)
 {
     union control control;
     struct iovec data = {.iov_base = buffer, .iov_len = buffer_bytes};
@@ -45,23 +50,23 @@ int record_recv(int socket, bool wait, void *buffer, size_t buffer_bytes, unsign
         .msg_control = fds_max > 0 ? control.bytes : NULL,
         .msg_controllen = fds_max > 0 ? CMSG_SPACE(sizeof(int) * fds_max) : 0,
     };
+    bool too_many;
     ssize_t got;
     int flaw = RECORD_WHOLE;
 
     assert(fds_max <= RECORD_FDS_MAX);
     record->fds_count = 0;
     do {
-        got = recvmsg(socket, &message, (wait ? 0 : MSG_DONTWAIT) | MSG_CMSG_CLOEXEC);
-    } while (got < 0 && errno == EINTR && !wait);
+        got = recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC);
+    } while (got < 0 && errno == EINTR && (flags & MSG_DONTWAIT) != 0);
     if (got < 0)
         return -errno;
 
-    collect_fds(&message, record);
+    too_many = collect_fds(&message, record);
     record->bytes = (size_t)got;
-    /* CMSG_SPACE pads, so one descriptor more than asked for can fit. */
     if ((message.msg_flags & MSG_CTRUNC) != 0 && record->fds_count < fds_max)
         flaw = RECORD_E_NO_FDS;
-    else if ((message.msg_flags & MSG_CTRUNC) != 0 || record->fds_count > fds_max)
+    else if ((message.msg_flags & MSG_CTRUNC) != 0 || record->fds_count > fds_max || too_many)
         flaw = RECORD_E_FDS;
     else if ((message.msg_flags & MSG_TRUNC) != 0)
         flaw = RECORD_E_OVERSIZED;
@@ -72,6 +77,25 @@ int record_recv(int socket, bool wait, void *buffer, size_t buffer_bytes, unsign
             (void)close(record->fds[--record->fds_count]);
     }
     return flaw;
+}
+
+int record_recv(int socket, bool wait, void *buffer, size_t buffer_bytes, unsigned fds_max,
+                struct record *record)
+{
+    return receive(socket, wait ? 0 : MSG_DONTWAIT, buffer, buffer_bytes, fds_max, record);
+}
+
+int record_peek(int socket, void *buffer, size_t buffer_bytes, unsigned fds_max, struct record *record)
+{
+    return receive(socket, MSG_DONTWAIT | MSG_PEEK, buffer, buffer_bytes, fds_max, record);
+}
+
+void record_take(int socket)
+{
+    struct msghdr nothing = {.msg_iov = NULL};
+
+    while (recvmsg(socket, &nothing, MSG_DONTWAIT) < 0 && errno == EINTR)
+        continue;
 }
 
 bool record_is_unread(int socket)

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RECORD_FDS_MAX 4u
+#define RECORD_FDS_MAX 5u
 
 enum record_flaw {
     RECORD_WHOLE = 0,
@@ -35,6 +35,10 @@ struct record {
  */
 int record_recv(int socket, bool wait, void *buffer, size_t buffer_bytes, unsigned fds_max,
                 struct record *record);
+
+/* The same without waiting, and leaves the record where it is: record_take() then takes it. */
+int record_peek(int socket, void *buffer, size_t buffer_bytes, unsigned fds_max, struct record *record);
+void record_take(int socket);
 
 /* True if the peer has not read all that it was sent: it may have descriptors of ours in flight. */
 bool record_is_unread(int socket);

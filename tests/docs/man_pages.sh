@@ -1,12 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The documents say what the code does: manual pages are well-formed, and name every option,
-# key, bound, function and status there is, and no other.
-#   man_pages.sh SOURCE JITBROKERD
+# The documents say what the code does: manual pages are well-formed, lead to pages that are there,
+# and name every option, verb, exit status, key and bound there is, and no other.
+# What the pages of section 3 say is compared by test_client_pages.py.
+#   man_pages.sh SOURCE JITBROKERD JITBROKERCTL
 set -eu
 export LC_ALL=C
 source=$1
 daemon=$2
+control=$3
 docs=$source/docs
 
 command -v mandoc >/dev/null || {
@@ -35,11 +37,49 @@ for page in "$docs"/*.[1-9]; do
     grep -v 'referenced manual not found\|outdated mandoc.db' "$work/lint" && fail "$page: see above"
 done
 
-# Options: "-s, --socket=PATH" there, ".It Fl s Ar path , Fl -socket" here.
-"$daemon" --help | grep -o '^  *-[^ ]*\( --[^ =]*\)*\|^  *--[^ =]*' | grep -o -- '-[-a-zA-Z]*' |
-    sort >"$work/code"
-grep '^\.It Fl' "$docs/jitbrokerd.8" | grep -o 'Fl [-a-zA-Z]*' | sed 's/Fl /-/' | sort >"$work/page"
-same "options of jitbrokerd"
+# Pages and sections that are referred to.
+for page in "$docs"/*.[1-9]; do
+    sed -n 's/^\.Xr \([^ ]*\) \([0-9]\).*/\1 \2/p' "$page" | while read -r name section; do
+        case $name in
+        jit* | libjit*)
+            [ -e "$docs/$name.$section" ] || grep -q "^\.Nm $name\b" "$docs"/*."$section" ||
+                echo "$page refers to $name($section)"
+            ;;
+        esac
+    done
+    sed -n 's/^\.Sx \(.*[^ .,]\).*/\1/p' "$page" | while read -r title; do
+        grep -qxF -e ".Sh $title" -e ".Ss $title" "$page" || grep -A 2 "^\.Sx $title" "$page" | grep -q '^\.Xr' ||
+            echo "$page has no section $title"
+    done
+done >"$work/strangers"
+[ ! -s "$work/strangers" ] || fail "$(cat "$work/strangers")"
+for page in "$docs"/*.[1-9]; do
+    name=${page##*/}
+    [ "$name" = jitbroker.7 ] || grep -q "^\.Xr ${name%.*} ${name##*.}" "$docs/jitbroker.7" ||
+        fail "jitbroker.7 does not lead to $name"
+done
+
+# Long and short options, exit statuses, and the names of verbs: what --help says, and the page.
+# compare_program PROGRAM PAGE
+compare_program() {
+    "$1" --help >"$work/help"
+    name=${1##*/}
+    grep -o '\(^\|[ (]\)--*[a-zA-Z][-a-z]*' "$work/help" | tr -d ' (' | sort -u >"$work/code"
+    grep '^\.It .*\bFl ' "$2" | grep -o 'Fl [-a-zA-Z]*' | sed 's/Fl /-/' | sort -u >"$work/page"
+    same "options of $name"
+    if grep -q '^Verbs:' "$work/help"; then
+        sed -n '/^Verbs:/,/^$/s/^  \([a-z][a-z-]*\).*/\1/p' "$work/help" | sort -u >"$work/code"
+        sed -n '/^\.Sh EXIT STATUS/q; s/^\.It Cm \([a-z][a-z-]*\).*/\1/p' "$2" | sort -u >"$work/page"
+        same "verbs of $name"
+    fi
+    if grep -q '^Exit status:' "$work/help"; then
+        sed -n '/^Exit status:/,/^$/p' "$work/help" | grep -o '\b[0-9][0-9]*\b' | sort -u >"$work/code"
+        sed -n '/^\.Sh EXIT STATUS/,/^\.Sh EXAMPLES/s/^\.It \([0-9]*\)$/\1/p' "$2" | sort -u >"$work/page"
+        same "exit statuses of $name"
+    fi
+}
+compare_program "$daemon" "$docs/jitbrokerd.8"
+compare_program "$control" "$docs/jitbrokerctl.1"
 
 # System calls that are left to the daemon.
 sed -n 's/.*CALL(\([a-z0-9_]*\)).*/\1/p' "$source/daemon/sandbox.c" | grep -vx call | sort -u >"$work/code"
@@ -96,17 +136,12 @@ while read -r first last; do
 done <"$work/bounds"
 [ "$count" -eq 12 ] || fail "jitbrokerd.conf.5 has bounds for $count keys, not 12"
 
-# Functions and statuses of the public header.
-grep -o '\bjitc_[a-z_]*(' "$source/client/jitclient.h" | tr -d '(' | sort -u >"$work/code"
-sed -n 's/^\.F[no] \(jitc_[a-z_]*\).*/\1/p' "$docs"/*.3 | grep -v '_$' | sort -u >"$work/page"
-same "functions of jitclient.h"
-grep -o '^ *JITC_E_[A-Z_]*' "$source/client/jitclient.h" | tr -d ' ' | sort >"$work/code"
-sed -n 's/^\.It Dv \(JITC_E_[A-Z_]*\)$/\1/p' "$docs/libjitclient.3" | sort >"$work/page"
-same "statuses of jitclient.h"
-grep -hv '^\.Dt' "$docs"/*.[1-9] | grep -o 'JITC_[A-Z_]*' | sort -u | while read -r name; do
-    grep -q "\b$name\b" "$source/client/jitclient.h" || echo "$name"
-done >"$work/strangers"
-[ ! -s "$work/strangers" ] || fail "not in jitclient.h: $(cat "$work/strangers")"
+# Defaults of a class, as the daemon explains them.
+printf '[class default]\n' >"$work/conf"
+"$daemon" --explain --uid=0 --config="$work/conf" | sed -n 's/^  \([a-z_]*=.*\)  default$/\1/p' >"$work/code"
+sed -n '/^\.Ss \[class NAME\]/,/^\.Ss [^[]/s/^\.It Va \([a-z_]*\) Ns =\( Ns Cm \(.*\)\)\{0,1\}$/\1=\3/p' \
+    "$docs/jitbrokerd.conf.5" >"$work/page"
+same "defaults of a class"
 
 # Codes of the protocol, with their numbers.
 sed -n 's/^ *STATUS_\([A-Z_]*\) = \([1-9][0-9]*\),$/\2 \1/p' "$source/proto/status.h" >"$work/code"

@@ -22,6 +22,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/admission.h"
 #include "daemon/config.h"
 #include "daemon/log.h"
 #include "daemon/server.h"
@@ -282,7 +283,7 @@ static void connect_client(struct client *client)
     if (client == &clients[0] && (options & OPTION_ONLY) != 0)
         (void)server_serve_only(&server, fds[1]);
     else
-        connection_accept(&server, fds[1]);
+        admission_accept(&server, fds[1]);
 }
 
 static void close_client(struct client *client)

@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/admission.h"
 #include "daemon/config.h"
 #include "daemon/log.h"
 #include "daemon/operation.h"
@@ -141,20 +142,19 @@ static void open_socket(struct client *client)
     must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == 0);
     must(!other || seteuid(0) == 0);
     client->fd = fds[0];
-    connection_accept(&server, fds[1]);
+    admission_accept(&server, fds[1]);
     client->connection = server.connections;
 }
 
 static void make_twin(struct client *client, const struct hello *hello)
 {
-    struct peer peer = {.uid = uid_of(client), .pidfd = -1};
-    struct welcome welcome;
+    struct peer peer = {.uid = uid_of(client)};
     struct result result;
 
     result_init(&result);
     client->account = quota_account(&twin_quota, peer.uid);
     must(client->account != NULL);
-    client->twin = session_new(1, policy->classes[0], &peer, client->account, hello, &welcome, &result);
+    client->twin = session_new(1, policy->classes[0], &peer, client->account, hello, &result);
     must(client->twin != NULL);
 }
 

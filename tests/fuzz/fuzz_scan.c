@@ -31,9 +31,8 @@ static uint64_t spans; /* offset of the first of SPANS that lie side by side */
 static void set_up(void)
 {
     static struct quota quota;
-    const struct peer peer = {.uid = geteuid() + 1, .pidfd = -1};
+    const struct peer peer = {.uid = geteuid() + 1};
     struct hello hello = {.version_max = PROTOCOL_VERSION, .arena_bytes = BLOCK_BYTES};
-    struct welcome welcome;
     struct result result;
 
     if (session != NULL)
@@ -43,7 +42,7 @@ static void set_up(void)
     class->scan = SCAN_DENY;
     result_init(&result);
     must_be(hello_validate(&hello, &result), STATUS_OK);
-    session = session_new(1, class, &peer, quota_account(&quota, peer.uid), &hello, &welcome, &result);
+    session = session_new(1, class, &peer, quota_account(&quota, peer.uid), &hello, &result);
     must(session != NULL);
     for (unsigned i = 0; i < SPANS; i++) {
         must(operation_run(session, &(struct request){.operation = OPERATION_ALLOC, .size = SPAN_BYTES},

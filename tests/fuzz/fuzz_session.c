@@ -56,9 +56,8 @@ static void set_up(struct input *input)
         .granularity = 64u << (shape & 0x03) % 3,
         .fill_pattern = (shape & 0x20) != 0 && fill_pattern_traps(0xF4F4F4F4u) ? 0xF4F4F4F4u : 0,
     };
-    struct peer peer = {.uid = geteuid() + through, .pidfd = -1};
+    struct peer peer = {.uid = geteuid() + through};
     struct class *class;
-    struct welcome welcome;
 
     units = 1 + size % (size < 0x80 ? UNITS_FEW : UNITS_MAX);
     hello.arena_bytes = (uint64_t)units * BLOCK_BYTES;
@@ -73,7 +72,7 @@ static void set_up(struct input *input)
     must(account != NULL);
     result_init(&result);
     must_be(hello_validate(&hello, &result), STATUS_OK);
-    session = session_new(1, class, &peer, account, &hello, &welcome, &result);
+    session = session_new(1, class, &peer, account, &hello, &result);
     must(session != NULL);
     must(session->arena.kind == (direct ? ARENA_DIRECT : through ? ARENA_THROUGH : ARENA_SEALED));
 
@@ -426,7 +425,7 @@ static void check_sums(void)
     must_be(session->heap.spans, count);
     must_be(heap_used_bytes(&session->heap), used);
     must_be(heap_end_bytes(&session->heap), end_bytes());
-    must(session->reserved_peak_bytes >= grown);
+    must(session->ledger.page->reserved_peak_bytes >= grown);
 }
 
 /* Those bytes, and a granule to either side. */

@@ -22,7 +22,7 @@ static inline void begin(int granularity, uint32_t units)
 {
     heap_deinit(&heap);
     granule = UINT64_C(64) << granularity;
-    ck_assert_int_eq(heap_init(&heap, units * UNIT, (uint32_t)granule), 0);
+    ck_assert_int_eq(heap_init(&heap, units * UNIT, (uint32_t)granule, NULL), 0);
 }
 
 static inline void end(void)

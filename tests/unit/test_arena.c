@@ -120,13 +120,12 @@ START_TEST(it_is_born_empty_and_readable_by_its_owner_only)
 
     begin(_i);
     ck_assert_int_eq(fstat(arena.fd, &status), 0);
-    ck_assert_uint_eq(status.st_mode & 07777, 0400);
+    ck_assert_uint_eq(status.st_mode & 07777, _i == ARENA_DIRECT ? 0600 : 0400);
     ck_assert_int_eq(status.st_size, 0);
     ck_assert_uint_eq(arena.grown_bytes, 0);
     ck_assert(!is_readable(0));
     ck_assert_int_eq(fcntl(arena.fd, F_GETFD), FD_CLOEXEC);
     ck_assert_int_eq(fcntl(fd_client, F_GETFD), FD_CLOEXEC);
-    ck_assert_int_eq(arena.fd_direct >= 0, _i == ARENA_DIRECT);
 }
 END_TEST
 
@@ -328,7 +327,7 @@ START_TEST(what_it_opened_is_closed_with_it)
     struct rlimit limit;
 
     ck_assert_int_eq(arena_init(&arena, (enum arena_kind)_i, RESERVED, TRAP, false), 0);
-    ck_assert_uint_eq(open_fds(), before + (_i == ARENA_DIRECT ? 2 : 1));
+    ck_assert_uint_eq(open_fds(), before + 1);
     arena_deinit(&arena);
     arena_deinit(&arena);
     ck_assert_uint_eq(open_fds(), before);
@@ -336,7 +335,6 @@ START_TEST(what_it_opened_is_closed_with_it)
     ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
     limit.rlim_cur = (rlim_t)dup(STDERR_FILENO);
     ck_assert_int_eq(close((int)limit.rlim_cur), 0);
-    limit.rlim_cur += _i == ARENA_DIRECT; /* one, but not two */
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
     ck_assert_int_eq(arena_init(&arena, (enum arena_kind)_i, RESERVED, TRAP, false), -EMFILE);
     limit.rlim_cur = limit.rlim_max;
@@ -455,36 +453,47 @@ END_TEST
 START_TEST(a_direct_ones_writable_descriptor_shares_no_flag_with_ours)
 {
     uint8_t *rw;
+    int fd;
 
     begin(ARENA_DIRECT);
-    ck_assert_int_eq(fcntl(arena.fd_direct, F_GETFL) & O_ACCMODE, O_RDWR);
-    ck_assert_int_eq(fcntl(arena.fd_direct, F_SETFL, O_APPEND | O_NONBLOCK), 0);
+    fd = arena_open_writable(&arena);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
+    ck_assert_int_eq(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDWR);
+    ck_assert_int_eq(fcntl(fd, F_SETFL, O_APPEND | O_NONBLOCK), 0);
     ck_assert_int_eq(fcntl(arena.fd, F_GETFL) & (O_APPEND | O_NONBLOCK), 0);
     ck_assert_int_eq(arena_grow(&arena, UNIT), 0);
-    ck_assert_int_eq(lseek(arena.fd_direct, 100, SEEK_SET), 100);
+    ck_assert_int_eq(lseek(fd, 100, SEEK_SET), 100);
     ck_assert_int_eq(arena_grow(&arena, 3 * UNIT), 0);
     ck_assert_uint_eq(file_bytes(), 3 * UNIT);
     assert_filled(0, 3 * UNIT, TRAP);
-    rw = mmap(NULL, RESERVED, PROT_READ | PROT_WRITE, MAP_SHARED, arena.fd_direct, 0);
+    rw = mmap(NULL, RESERVED, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     ck_assert_ptr_ne(rw, MAP_FAILED);
     memcpy(rw + UNIT, "code", 4);
     ck_assert_mem_eq(rx + UNIT, "code", 4);
     ck_assert_mem_eq(arena.bytes + UNIT, "code", 4);
     ck_assert_int_eq(munmap(rw, RESERVED), 0);
+    ck_assert_int_eq(close(fd), 0);
 }
 END_TEST
 
 START_TEST(a_direct_client_can_not_cut_it_under_us_nor_leave_anything_in_its_growth)
 {
+    int fd;
+
     begin(ARENA_DIRECT);
+    fd = arena_open_writable(&arena);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
     ck_assert_int_eq(arena_grow(&arena, UNIT), 0);
-    ck_assert_int_eq(ftruncate(arena.fd_direct, 0), -1);
+    ck_assert_int_eq(ftruncate(fd, 0), -1);
     ck_assert_int_eq(errno, EPERM);
-    ck_assert_int_eq(pwrite(arena.fd_direct, "code", 4, (off_t)(2 * UNIT)), 4);
-    ck_assert_int_eq(ftruncate(arena.fd_direct, (off_t)(RESERVED + UNIT)), 0);
+    ck_assert_int_eq(pwrite(fd, "code", 4, (off_t)(2 * UNIT)), 4);
+    ck_assert_int_eq(ftruncate(fd, (off_t)(RESERVED + UNIT)), 0);
     ck_assert_int_eq(arena_grow(&arena, 3 * UNIT), 0);
     assert_filled(0, 3 * UNIT, TRAP);
     ck_assert_uint_eq(arena.grown_bytes, 3 * UNIT);
+    ck_assert_int_eq(close(fd), 0);
 }
 END_TEST
 

@@ -174,7 +174,7 @@ START_TEST(what_was_refused_is_recorded_without_a_digest)
     ck_assert_uint_eq(trail.records, STATUS_COUNT - 1);
     ck_assert_ptr_nonnull(strstr(trail.first, "\"offset\":18446744073709551615,\"size\":18446744073709551615,"
                                               "\"digest\":null,\"verdict\":\"malformed\"}"));
-    ck_assert_ptr_nonnull(strstr(trail.last, "\"verdict\":\"forbidden\"}"));
+    ck_assert_ptr_nonnull(strstr(trail.last, "\"verdict\":\"frozen\"}"));
 }
 END_TEST
 

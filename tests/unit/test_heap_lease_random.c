@@ -437,8 +437,9 @@ START_TEST(both_heaps_agree_with_the_model)
         .reserve_bytes = setting->reserve_bytes,
     };
     model_init(&model);
-    ck_assert_int_eq(heap_init(&daemon_heap, (uint64_t)model.units * BLOCK_BYTES, model.granularity), 0);
-    ck_assert_int_eq(heap_init(&lessee, (uint64_t)model.units * BLOCK_BYTES, model.granularity), 0);
+    ck_assert_int_eq(heap_init(&daemon_heap, (uint64_t)model.units * BLOCK_BYTES, model.granularity, NULL),
+                     0);
+    ck_assert_int_eq(heap_init(&lessee, (uint64_t)model.units * BLOCK_BYTES, model.granularity, NULL), 0);
     heap_become_lessee(&lessee);
     for (uint64_t done = 0; done < operations; done++) {
         /* The arena fills for a while, and empties for a while. */

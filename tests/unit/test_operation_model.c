@@ -60,7 +60,7 @@ static void set_up(uint32_t granularity)
         .granularity = granularity,
         .fill_pattern = granularity == 128 && fill_pattern_traps(0xF4F4F4F4u) ? 0xF4F4F4F4u : 0,
     };
-    struct peer peer = {.uid = geteuid() + (setting->kind != ARENA_SEALED), .pidfd = -1};
+    struct peer peer = {.uid = geteuid() + (setting->kind != ARENA_SEALED)};
     struct class *class;
     struct welcome welcome;
     int fd;
@@ -74,9 +74,10 @@ static void set_up(uint32_t granularity)
     account = quota_account(&quota, peer.uid);
     result_init(&result);
     ck_assert_int_eq(hello_validate(&hello, &result), STATUS_OK);
-    session = session_new(1, class, &peer, account, &hello, &welcome, &result);
+    session = session_new(1, class, &peer, account, &hello, &result);
     ck_assert_msg(session != NULL, "%s", result.text);
     ck_assert_int_eq(session->arena.kind, setting->kind);
+    session_describe(session, &welcome);
     ck_assert_uint_eq(welcome.span_max_bytes, session->shape.span_max_bytes);
     if (arena_bytes > SPAN_LIMIT_BYTES)
         ck_assert_uint_eq(welcome.span_max_bytes, SPAN_LIMIT_BYTES);
@@ -89,8 +90,10 @@ static void set_up(uint32_t granularity)
     ck_assert_int_eq(close(fd), 0);
     rw = NULL;
     if (setting->kind == ARENA_DIRECT) {
-        rw = mmap(NULL, arena_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, session->arena.fd_direct, 0);
+        fd = arena_open_writable(&session->arena);
+        rw = mmap(NULL, arena_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         ck_assert_ptr_ne(rw, MAP_FAILED);
+        ck_assert_int_eq(close(fd), 0);
     }
 
     model = (struct model){
@@ -142,7 +145,7 @@ static void check_sums(void)
     must_be(heap_grown_bytes(&session->heap), model.reserved);
     must_be(account->held[QUOTA_BYTES], model.reserved);
     must_be(session->bytes.amount, model.reserved);
-    must_be(session->reserved_peak_bytes, model.peak);
+    must_be(session->ledger.page->reserved_peak_bytes, model.peak);
     must(model.reserved <= (uint64_t)setting->units_quota * BLOCK_BYTES, "above the quota");
 }
 

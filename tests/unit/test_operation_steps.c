@@ -24,8 +24,7 @@ static struct result result;
 static void set_up(void)
 {
     struct hello hello = {.version_max = PROTOCOL_VERSION, .write_mode = WRITE_THROUGH};
-    struct peer peer = {.uid = geteuid() + 1, .pidfd = -1};
-    struct welcome welcome;
+    struct peer peer = {.uid = geteuid() + 1};
 
     policy = config_defaults("steps");
     ck_assert_ptr_nonnull(policy);
@@ -33,7 +32,7 @@ static void set_up(void)
     account = quota_account(&quota, peer.uid);
     result_init(&result);
     ck_assert_int_eq(hello_validate(&hello, &result), STATUS_OK);
-    session = session_new(1, policy->classes[0], &peer, account, &hello, &welcome, &result);
+    session = session_new(1, policy->classes[0], &peer, account, &hello, &result);
     ck_assert_msg(session != NULL, "%s", result.text);
 }
 
@@ -204,7 +203,7 @@ START_TEST(nothing_is_done_before_a_reset_is)
     alloc_and_write();
     ck_assert(!step(&reset));
     while (!step(&small)) {
-        ck_assert(session->unfilled_bytes > 0);
+        ck_assert(session->ledger.page->unfilled_bytes > 0);
         steps++;
     }
     ck_assert_uint_ge(steps, LARGE / OPERATION_STEP_BYTES);

@@ -111,6 +111,10 @@ static int make_mode_0600(void)
 {
     return outcome(fchmod(memfd_new("test"), 0600));
 }
+static int make_mode_0640(void)
+{
+    return outcome(fchmod(memfd_new("test"), 0640));
+}
 static int seal(void)
 {
     return outcome(fcntl(memfd_new("test"), F_ADD_SEALS, F_SEAL_SHRINK));
@@ -284,7 +288,8 @@ static const struct {
     {"memfd that is executable", make_executable_memfd, ANY, EPERM},
     {"memfd of huge pages", make_huge_memfd, ANY, EPERM},
     {"fchmod 0400", make_mode_0400, 0, 0},
-    {"fchmod 0600", make_mode_0600, 0, EPERM},
+    {"fchmod 0600", make_mode_0600, 0, 0},
+    {"fchmod 0640", make_mode_0640, 0, EPERM},
     {"F_ADD_SEALS", seal, 0, 0},
     {"F_SETFL", set_flags, 0, EPERM},
     {"shmget", attach_shared_memory, 0, EPERM},

@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/adoption.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "daemon/admission.h"
+#include "daemon/log.h"
+
+/* What is in a session's parcel, in this order; without a ring the first three. */
+enum part { PART_LEDGER, PART_ARENA, PART_SOCKET, PART_RING, PART_BELL };
+
+/* A session, until its connections have it. */
+struct found {
+    struct session *session;
+    struct policy *policy;
+    struct account *account;
+};
+
+/* ---- Descriptors ------------------------------------------------------------------------- */
+
+static bool is_of(const char *name, const char *kind)
+{
+    return strncmp(name, kind, strlen(kind)) == 0;
+}
+
+bool adoption_is_for(const char *name)
+{
+    return is_of(name, "session-") || is_of(name, "executor-");
+}
+
+static bool is_socket(int fd)
+{
+    return fd >= 0 && sd_is_socket(fd, AF_UNIX, SOCK_SEQPACKET, 0) > 0;
+}
+
+/* It is nobody's. */
+static void drop(struct server *server, const char *name, const char *reason)
+{
+    log_line(LOG_WARNING, "not adopted: %s: %s", name, reason);
+    store_remove(&server->store, name);
+}
+
+static int close_fd(int fd)
+{
+    if (fd >= 0)
+        (void)close(fd);
+    return -1;
+}
+
+/* The number behind the kind, or the second one; 0: there is none. */
+static uint64_t number_of(const char *name, unsigned which)
+{
+    const char *at = name;
+    uint64_t number;
+    char *end;
+
+    for (unsigned i = 0; at != NULL && i <= which; i++) {
+        at = strchr(at, '-');
+        if (at != NULL)
+            at++;
+    }
+    if (at == NULL || *at < '1' || *at > '9')
+        return 0;
+    errno = 0;
+    number = strtoull(at, &end, 10);
+    return errno == 0 && (*end == '\0' || *end == '-') ? number : 0;
+}
+
+/* ---- Sessions ------------------------------------------------------------------------------ */
+
+/* What the session was granted, as the only class of a policy of its own. */
+static struct policy *policy_of(const struct server *server, const struct ledger_page *page)
+{
+    const struct ledger_grants *grants = &page->grants;
+    struct policy *policy = policy_new();
+    struct class *class = policy == NULL ? NULL : policy_add(policy, grants->class);
+
+    if (class == NULL)
+        return policy_unref(policy);
+    policy->hello_timeout_ms = server->policy->hello_timeout_ms;
+    policy->reply_timeout_ms = server->policy->reply_timeout_ms;
+    class->write_through = true;
+    class->write_direct = page->kind == ARENA_DIRECT;
+    class->write_once = grants->write_once != 0;
+    class->arena_bytes = page->arena_bytes;
+    class->arena_max_bytes = page->arena_bytes;
+    class->bytes_max = grants->bytes_max;
+    class->session_max = grants->session_max;
+    class->span_max = grants->span_max;
+    class->executor_max = grants->executor_max;
+    class->orphans_run = grants->orphans_run != 0;
+    class->ring = page->ring_inode != 0;
+    class->huge_pages = (page->features & FEATURE_LARGE_PAGES) != 0;
+    class->rate = grants->rate;
+    class->rate_bytes = grants->rate_bytes;
+    class->scan = (enum scan_mode)grants->scan;
+    class->forbid = grants->forbid;
+    class->audit = (enum audit_to)grants->audit;
+    return policy;
+}
+
+/*
+ * A session that has a trail keeps one: in the file if the policy still has one, else in the journal. False:
+ * there is none to be had.
+ */
+static bool keep_audit(struct server *server, struct class *class)
+{
+    const char *file = server->policy->audit_file[0] != '\0' ? server->policy->audit_file : NULL;
+
+    if (class->audit == AUDIT_OFF)
+        return true;
+    if (class->audit == AUDIT_FILE && file == NULL)
+        class->audit = AUDIT_JOURNAL;
+    if (server->audit == NULL)
+        server->audit =
+            audit_new(&server->loop, class->audit == AUDIT_FILE ? file : NULL, AUDIT_JOURNAL_SOCKET);
+    else if (class->audit == AUDIT_FILE)
+        return audit_reopen(server->audit, file);
+    return server->audit != NULL;
+}
+
+static void found_deinit(struct server *server, struct found *found)
+{
+    found->session = session_unref(found->session);
+    found->account = account_unref(&server->quota, found->account);
+    found->policy = policy_unref(found->policy);
+}
+
+/* Takes ledger and arena out of `fds`. */
+static bool adopt_session(struct server *server, const char *name, int fds[RECORD_FDS_MAX],
+                          struct found *found)
+{
+    struct ledger ledger;
+    const char *flaw = ledger_adopt(&ledger, fds[PART_LEDGER]);
+
+    *found = (struct found){.session = NULL};
+    if (flaw == NULL) {
+        fds[PART_LEDGER] = -1;
+        found->policy = policy_of(server, ledger.page);
+        found->account = quota_account(&server->quota, ledger.page->uid);
+        if (ledger.page->session != number_of(name, 0))
+            flaw = "its ledger is another's";
+        else if (found->policy == NULL || found->account == NULL)
+            flaw = "there is no memory for it";
+        else if (!keep_audit(server, found->policy->classes[0]))
+            flaw = "its audit trail can't be kept";
+        if (flaw == NULL) {
+            found->session =
+                session_adopt(&ledger, fds[PART_ARENA], found->policy->classes[0], found->account, &flaw);
+            fds[PART_ARENA] = -1;
+        }
+        ledger_deinit(&ledger);
+    }
+    if (flaw == NULL)
+        return true;
+    drop(server, name, flaw);
+    found_deinit(server, found);
+    return false;
+}
+
+/* ---- Connections ----------------------------------------------------------------------------- */
+
+static struct found *find(struct found *found, unsigned count, uint64_t id)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (found[i].session->id == id)
+            return &found[i];
+    }
+    return NULL;
+}
+
+static struct connection *allocate(struct server *server, int fd, const struct found *found, bool is_executor)
+{
+    struct connection *connection = calloc(1, sizeof *connection);
+    const struct ledger_page *page = found->session->ledger.page;
+
+    if (connection == NULL)
+        return NULL;
+    connection->server = server;
+    connection->fd = fd;
+    connection->is_executor = is_executor;
+    connection->has_hello = true;
+    connection->policy = policy_ref(found->policy);
+    connection->class = found->policy->classes[0];
+    if (peer_init(&connection->peer, fd, 0) != 0 && !is_executor)
+        return connection_discard(connection);
+    if (is_executor) /* both sides of its socket were the daemon's */
+        connection->peer = (struct peer){.uid = page->uid};
+    memcpy(connection->peer.unit, page->unit, sizeof page->unit);
+    if (connection->peer.uid != page->uid || !admission_restore(connection))
+        return connection_discard(connection);
+    return connection;
+}
+
+/* Its session has it from here on, if nothing is wrong. */
+static const char *begin(struct connection *connection, const struct found *found)
+{
+    (void)fcntl(connection->fd, F_SETFL, O_NONBLOCK);
+    if (connection_start(connection) != 0)
+        return "its socket can't be watched";
+    connection->session = session_ref(found->session);
+    return NULL;
+}
+
+/* What is wrong with the socket as that of the session's owner or executor, or NULL: then it is taken over.
+ */
+static const char *adopt_connection(struct server *server, int fd, const struct found *found,
+                                    struct connection **adopted, bool is_executor)
+{
+    struct connection *connection = is_socket(fd) ? allocate(server, fd, found, is_executor) : NULL;
+    const char *flaw = connection == NULL ? "its socket is none of its user's, or there is no memory"
+                                          : begin(connection, found);
+
+    if (flaw != NULL && connection != NULL)
+        (void)connection_discard(connection);
+    *adopted = flaw == NULL ? connection : NULL;
+    return flaw;
+}
+
+static const char *adopt_owner(struct server *server, int fds[RECORD_FDS_MAX], const struct found *found)
+{
+    struct connection *owner;
+    const char *flaw = adopt_connection(server, fds[PART_SOCKET], found, &owner, false);
+
+    if (flaw != NULL)
+        return flaw;
+    fds[PART_SOCKET] = -1;
+    connection_start_audit(owner);
+    if (found->session->ledger.page->ring_inode != 0) {
+        flaw = plane_adopt(&owner->plane, owner, fds[PART_RING], fds[PART_BELL]);
+        fds[PART_RING] = -1;
+        fds[PART_BELL] = -1;
+        if (flaw != NULL) {
+            connection_end(owner, STATUS_STOPPING, flaw);
+            return NULL;
+        }
+        owner->handles++;
+    }
+    return NULL;
+}
+
+/* A session with its owner; what of the parcel nobody has then is closed. */
+static bool adopt_parcel(struct server *server, const struct stored *stored, struct found *found)
+{
+    int fds[RECORD_FDS_MAX] = {-1, -1, -1, -1, -1};
+    unsigned count = store_unpack(stored->fd, fds);
+    const char *flaw = NULL;
+    bool is_there;
+
+    for (unsigned i = count; i < RECORD_FDS_MAX; i++)
+        fds[i] = -1;
+    (void)close(stored->fd);
+    is_there = adopt_session(server, stored->name, fds, found);
+    if (is_there && found->session->ledger.page->state != LEDGER_ORPHANED)
+        flaw = adopt_owner(server, fds, found);
+    if (flaw != NULL)
+        log_line(LOG_WARNING, "not adopted: the owner of %s: %s", stored->name, flaw);
+    if (is_socket(fds[PART_SOCKET]))
+        connection_say_goodbye(fds[PART_SOCKET], STATUS_STOPPING,
+                               "the session did not survive a restart of the daemon, see its log");
+    for (unsigned i = 0; i < RECORD_FDS_MAX; i++)
+        fds[i] = close_fd(fds[i]);
+    return is_there;
+}
+
+static void adopt_executor(struct server *server, const struct stored *stored, const struct found *found)
+{
+    struct connection *executor = NULL;
+    const char *flaw = found == NULL ? "its session is not there"
+                                     : adopt_connection(server, stored->fd, found, &executor, true);
+
+    if (flaw != NULL) {
+        (void)close(stored->fd);
+        drop(server, stored->name, flaw);
+        return;
+    }
+    executor->number = number_of(stored->name, 1);
+    if (executor->number > server->executors_started)
+        server->executors_started = executor->number;
+}
+
+/* ---- All ---------------------------------------------------------------------------------------- */
+
+/* Nobody has it: its owner was gone already, or could not be adopted. */
+static void end_orphan(struct server *server, struct found *found)
+{
+    char name[STORE_NAME_MAX_BYTES + 1];
+
+    if (found->session->refs == 1) {
+        session_store_name(found->session, name);
+        drop(server, name, "nobody is there who had it");
+        found->session->ledger.page->state = LEDGER_ENDED;
+        arena_revoke(&found->session->arena);
+    }
+    found_deinit(server, found);
+}
+
+static unsigned adopt_sessions(struct server *server, const struct stored *stored, unsigned count,
+                               struct found *found, uint64_t *arena_bytes)
+{
+    unsigned sessions = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        const struct session *session;
+
+        if (!is_of(stored[i].name, "session-") || !adopt_parcel(server, &stored[i], &found[sessions]))
+            continue;
+        session = found[sessions++].session;
+        *arena_bytes += session->shape.arena_bytes;
+        if (session->id > server->sessions_started)
+            server->sessions_started = session->id;
+    }
+    return sessions;
+}
+
+/* All are there now; one that ends may end others, which the loop frees later. */
+static void resume_all(struct server *server)
+{
+    struct connection *next;
+
+    for (struct connection *at = server->connections; at != NULL; at = next) {
+        next = at->next;
+        if (at->session != NULL)
+            connection_resume(at);
+    }
+}
+
+unsigned adoption_run(struct server *server, const struct stored *stored, unsigned count,
+                      uint64_t *arena_bytes)
+{
+    struct found *found = calloc(count, sizeof *found);
+    unsigned sessions = 0;
+    unsigned frozen = 0;
+
+    if (found == NULL) {
+        log_line(LOG_ERROR, "nothing is adopted: %s", strerror(ENOMEM));
+        for (unsigned i = 0; i < count; i++)
+            (void)close(stored[i].fd);
+        return 0;
+    }
+    sessions = adopt_sessions(server, stored, count, found, arena_bytes);
+    for (unsigned i = 0; i < count; i++) {
+        if (is_of(stored[i].name, "executor-"))
+            adopt_executor(server, &stored[i], find(found, sessions, number_of(stored[i].name, 0)));
+    }
+    resume_all(server);
+    for (unsigned i = 0; i < sessions; i++) {
+        frozen += found[i].session->is_frozen;
+        end_orphan(server, &found[i]);
+    }
+    free(found);
+    log_line(LOG_NOTICE,
+             "adopted: %u sessions, %u of them sealed and not to be written any more; %u connections",
+             sessions, frozen, (unsigned)server->connections_count);
+    return sessions;
+}

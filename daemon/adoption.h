@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What an earlier daemon left in the fd store, taken over before anyone is served: `session-N`, a parcel
+ * (store.h) with a session's ledger and arena, its owner's socket and, where it has one, its ring and bell;
+ * and `executor-N-M`, the socket of one of its executors. Nothing that they hold is believed. What is
+ * damaged, or belongs to nobody, ends by itself, with a reason in the log.
+ */
+#ifndef DAEMON_ADOPTION_H
+#define DAEMON_ADOPTION_H
+
+#include "daemon/server.h"
+
+#define ADOPTION_SESSION_FDS_MAX 5u
+
+/* A descriptor that came with the process, and its name in the store. */
+struct stored {
+    const char *name;
+    int fd;
+};
+
+/* Whether that is the name of something of a session's. */
+bool adoption_is_for(const char *name);
+
+/* Takes all of them over. Returns how many sessions are there, and adds up how long their arenas may get. */
+unsigned adoption_run(struct server *server, const struct stored *stored, unsigned count,
+                      uint64_t *arena_bytes);
+
+#endif

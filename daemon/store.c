@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/store.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "daemon/log.h"
+
+#define RETRY_MS 20
+
+struct store_removal {
+    struct store_removal *next;
+    char name[STORE_NAME_MAX_BYTES + 1];
+};
+
+/* Not by sd_notify(), which waits where the manager is slow. */
+static int connect_to_manager(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    size_t length = strlen(path);
+    int fd;
+    int error;
+
+    if (length < 2 || length >= sizeof address.sun_path)
+        return -EINVAL;
+    memcpy(address.sun_path, path, length);
+    if (path[0] == '@')
+        address.sun_path[0] = '\0';
+    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    if (connect(fd, (const struct sockaddr *)&address,
+                (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length)) == 0)
+        return fd;
+    error = -errno;
+    (void)close(fd);
+    return error;
+}
+
+void store_init(struct store *store, uv_loop_t *loop)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    const char *room = getenv("FDSTORE"); /* systemd 254 and up says how much there is */
+
+    *store = (struct store){.socket = -1};
+    (void)uv_timer_init(loop, &store->timer);
+    store->timer.data = store;
+    if (path == NULL || (room != NULL && strcmp(room, "0") == 0))
+        return;
+    store->socket = connect_to_manager(path);
+    if (store->socket < 0)
+        log_line(LOG_WARNING, "$NOTIFY_SOCKET: %s: sessions end with this process", strerror(-store->socket));
+}
+
+static int send_removal(const struct store *store, const char *name)
+{
+    char text[STORE_NAME_MAX_BYTES + 32];
+    int length = snprintf(text, sizeof text, "FDSTOREREMOVE=1\nFDNAME=%s", name);
+
+    return record_send(store->socket, false, text, (size_t)length, NULL, 0);
+}
+
+/* In their order, as far as there is room. */
+static void remove_pending(struct store *store)
+{
+    while (store->removals != NULL && send_removal(store, store->removals->name) != -EAGAIN) {
+        struct store_removal *done = store->removals;
+
+        store->removals = done->next;
+        free(done);
+    }
+}
+
+static void on_retry(uv_timer_t *timer)
+{
+    struct store *store = timer->data;
+
+    remove_pending(store);
+    if (store->removals != NULL)
+        (void)uv_timer_start(timer, on_retry, RETRY_MS, 0);
+}
+
+void store_deinit(struct store *store)
+{
+    uv_close((uv_handle_t *)&store->timer, NULL);
+    remove_pending(store);
+    while (store->removals != NULL) {
+        struct store_removal *left = store->removals;
+
+        store->removals = left->next;
+        free(left);
+    }
+    if (store->socket >= 0)
+        (void)close(store->socket);
+    store->socket = -1;
+}
+
+bool store_has_room(const struct store *store)
+{
+    struct pollfd manager = {.fd = store->socket, .events = POLLOUT};
+
+    return store->socket < 0 || poll(&manager, 1, 0) != 0;
+}
+
+static int send_addition(const struct store *store, const char *name, int fd)
+{
+    char text[STORE_NAME_MAX_BYTES + 48];
+    /* FDPOLL=0: that the other end of a socket is closed is ours to find out. */
+    int length = snprintf(text, sizeof text, "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);
+
+    return record_send(store->socket, false, text, (size_t)length, &fd, 1);
+}
+
+int store_add(struct store *store, const char *name, const int *fds, unsigned count)
+{
+    int ends[2];
+    int error;
+
+    if (store->socket < 0)
+        return 0;
+    if (count == 1)
+        return send_addition(store, name, fds[0]);
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+        return -errno;
+    error = record_send(ends[0], false, "", 1, fds, count);
+    if (error == 0)
+        error = send_addition(store, name, ends[1]);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    return error;
+}
+
+unsigned store_unpack(int parcel, int fds[RECORD_FDS_MAX])
+{
+    struct record record = {.fds_count = 0};
+    char byte;
+
+    if (record_peek(parcel, &byte, 1, RECORD_FDS_MAX, &record) != RECORD_WHOLE)
+        return 0;
+    memcpy(fds, record.fds, sizeof record.fds);
+    return record.fds_count;
+}
+
+void store_remove(struct store *store, const char *name)
+{
+    struct store_removal **end = &store->removals;
+    struct store_removal *removal;
+
+    if (store->socket < 0 || (store->removals == NULL && send_removal(store, name) != -EAGAIN))
+        return;
+    removal = calloc(1, sizeof *removal);
+    if (removal == NULL)
+        return; /* the next process does it */
+    memcpy(removal->name, name, strnlen(name, STORE_NAME_MAX_BYTES));
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = removal;
+    (void)uv_timer_start(&store->timer, on_retry, RETRY_MS, 0);
+}

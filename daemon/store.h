@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The service manager's fd store (sd_notify(3), FDSTORE=1): what is in it outlives this process, and
+ * comes back to the next one by LISTEN_FDS.
+ *
+ * Invariants:
+ * - To add waits for nothing: who has no room now is told so, and the client waits, not the daemon.
+ * - What is to be removed is removed, later if need be. Until then it is only a burden: a ledger says
+ *   by itself that its session has ended.
+ */
+#ifndef DAEMON_STORE_H
+#define DAEMON_STORE_H
+
+#include <stdbool.h>
+#include <uv.h>
+
+#include "proto/record.h"
+
+#define STORE_NAME_MAX_BYTES 63u
+
+struct store_removal;
+
+struct store {
+    int socket; /* to the manager; -1: there is none, and nothing is stored */
+    uv_timer_t timer;
+    struct store_removal *removals; /* that the manager had no room for yet */
+};
+
+/* Connects to $NOTIFY_SOCKET, if there is one and the manager may have a store. */
+void store_init(struct store *store, uv_loop_t *loop);
+/* Tries once more to remove what is to be. */
+void store_deinit(struct store *store);
+
+static inline bool store_is_there(const struct store *store)
+{
+    return store->socket >= 0;
+}
+
+/* Whether store_add() would find room just now. */
+bool store_has_room(const struct store *store);
+/*
+ * Stores them under a name of their own. 0 or -errno: none of them is stored.
+ *
+ * More than one are stored as one, a *parcel*: a socket with a record of one byte in it, which brings them.
+ * For the manager compares each descriptor with all that it has, and has to name each in the environment of
+ * the next process, which has an end at 128 KiB. store_unpack() gets at what is in it, and leaves it there.
+ */
+int store_add(struct store *store, const char *name, const int *fds, unsigned count);
+/* Returns how many there were, which are the caller's: 0 where it is no parcel. */
+unsigned store_unpack(int parcel, int fds[RECORD_FDS_MAX]);
+/* Removes all that have the name. */
+void store_remove(struct store *store, const char *name);
+
+#endif
