@@ -459,6 +459,7 @@ struct crew_sum crews_sum(void)
 
 void crews_end(void)
 {
+    struct broker daemon;
     int status;
 
     atomic_store(&crew_table->ends, true);
@@ -471,6 +472,8 @@ void crews_end(void)
         crews_look_after();
         (void)usleep(1000);
     }
-    must(broker_shared_bytes(broker) == 0);
+    daemon.pid = supervised_await_daemon(broker, 0);
+    while (broker_shared_bytes(&daemon) != 0)
+        (void)usleep(1000);
     broker_stop(broker);
 }

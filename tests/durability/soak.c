@@ -94,7 +94,7 @@ static void note(uint64_t began_ns)
     (void)fprintf(csv, "%.1f,%u,%llu,%ld,%ld,%ld,%ld,%ld,%ld,%.2f,%.2f,%.2f\n",
                   (double)(crew_now_ns() - began_ns) / 1e9, atomic_load(&crew_table->kills),
                   (unsigned long long)sum.acts, memory_of(daemon.pid), broker_fds(&daemon),
-                  memory_of(broker.pid), broker_fds(&broker), broker_shared_bytes(&broker), clients, p50_us,
+                  memory_of(broker.pid), broker_fds(&broker), broker_shared_bytes(&daemon), clients, p50_us,
                   p99_us, (double)longest_wait_ns / 1e6);
     (void)fflush(csv);
     longest_wait_ns = 0;
