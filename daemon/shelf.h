@@ -15,7 +15,7 @@
 #include <stddef.h>
 
 #define SHELF_FIRST 3
-#define SHELF_NAME_BYTES 32u
+#define SHELF_NAME_BYTES 64u
 /* Names that begin so are the supervisor's own: the listening sockets. */
 #define SHELF_OWN_PREFIX "jitbroker"
 

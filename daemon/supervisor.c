@@ -38,6 +38,8 @@
 #define MESSAGE_FDS_MAX 253u
 /* Standard streams, our own two, one message's, and what is open for a moment. */
 #define RESERVED_FDS (MESSAGE_FDS_MAX + 16u)
+/* For a turn, so that signals have theirs too. */
+#define MESSAGES_AT_ONCE 64u
 /* More than names fit into a program's environment. */
 #define SHELF_MAX 65536u
 #define LISTENER_NAME SHELF_OWN_PREFIX
@@ -60,7 +62,7 @@ struct supervisor {
     pid_t checker; /* 0: none */
     bool is_ready;
     bool is_reload_due;
-    unsigned delay_ms; /* the last one */
+    unsigned failures; /* daemons in a row that ended before they were ready */
 
     /* When something is due, 0 for never. */
     uint64_t start_at_ms;
@@ -272,12 +274,6 @@ static _Noreturn void run_daemon(struct supervisor *supervisor)
     _exit(127);
 }
 
-static void start_after(struct supervisor *supervisor, unsigned delay_ms)
-{
-    supervisor->delay_ms = delay_ms;
-    supervisor->start_at_ms = now_ms() + delay_ms;
-}
-
 static void start_daemon(struct supervisor *supervisor)
 {
     pid_t pid = fork();
@@ -287,7 +283,7 @@ static void start_daemon(struct supervisor *supervisor)
         run_daemon(supervisor);
     if (pid < 0) {
         log_line(LOG_ERROR, "can't start the daemon: %s", strerror(errno));
-        start_after(supervisor, DELAY_MAX_MS);
+        supervisor->start_at_ms = now_ms() + DELAY_MAX_MS;
         return;
     }
     supervisor->daemon = pid;
@@ -447,14 +443,15 @@ static void log_end(const struct supervisor *supervisor, int status)
         log_line(priority, "daemon %d ended with status %d", (int)supervisor->daemon, WEXITSTATUS(status));
 }
 
-/* Serves again: at once if the last one did. */
+/* The next one comes at once, unless it begins to look as if none would do. */
 static void schedule(struct supervisor *supervisor, bool was_ready)
 {
     unsigned delay_ms = 0;
 
-    if (!was_ready)
-        delay_ms = supervisor->delay_ms == 0 ? DELAY_MIN_MS : supervisor->delay_ms * 2;
-    start_after(supervisor, delay_ms < DELAY_MAX_MS ? delay_ms : DELAY_MAX_MS);
+    supervisor->failures = was_ready ? 0 : supervisor->failures + 1;
+    if (supervisor->failures > 1)
+        delay_ms = supervisor->failures > 5 ? DELAY_MAX_MS : DELAY_MIN_MS << (supervisor->failures - 2);
+    supervisor->start_at_ms = now_ms() + delay_ms;
 }
 
 static void on_daemon_ended(struct supervisor *supervisor, int status)
@@ -592,8 +589,9 @@ static void run(struct supervisor *supervisor)
     while (!supervisor->has_ended) {
         if (poll(fds, 2, milliseconds_left(supervisor)) < 0)
             continue;
-        if (fds[1].revents != 0)
-            (void)receive(supervisor);
+        /* All that is there: the daemon can send no more than a few at once, and does not wait. */
+        for (unsigned i = 0; fds[1].revents != 0 && i < MESSAGES_AT_ONCE && receive(supervisor); i++)
+            continue;
         if (fds[0].revents != 0)
             on_signals(supervisor);
         if (!supervisor->has_ended)

@@ -149,24 +149,27 @@ START_TEST(what_was_removed_is_closed_and_the_rest_stays)
 }
 END_TEST
 
+#define D10 "0123456789"
+
 /* Each with a descriptor, which must not stay. */
 START_TEST(what_makes_no_sense_is_refused_whole_and_its_descriptors_closed)
 {
     static const char *const nonsense[] = {
-        "FDSTORE=1",                                         /* no name */
-        "FDSTORE=1;FDNAME=",                                 /* an empty one */
-        "FDSTORE=1;FDNAME=a b",                              /* none */
-        "FDSTORE=1;FDNAME=a:b",                              /* two in $LISTEN_FDNAMES */
-        "FDSTORE=1;FDNAME=a;FDNAME=b",                       /* which? */
-        "FDSTORE=1;FDNAME=0123456789012345678901234567890X", /* 32 characters: one too many */
-        "FDSTORE=1;FDSTOREREMOVE=1;FDNAME=a",                /* what? */
-        "FDNAME=a",                                          /* and? */
-        "nonsense;FDSTORE=1;FDNAME=a",                       /* no line */
-        "=1;FDSTORE=1;FDNAME=a",                             /* no key */
-        "fdstore=1;FDSTORE=1;FDNAME=a",                      /* no key either */
-        "FDSTORE=1;;FDNAME=a",                               /* an empty line */
+        "FDSTORE=1",                                              /* no name */
+        "FDSTORE=1;FDNAME=",                                      /* an empty one */
+        "FDSTORE=1;FDNAME=a b",                                   /* none */
+        "FDSTORE=1;FDNAME=a:b",                                   /* two in $LISTEN_FDNAMES */
+        "FDSTORE=1;FDNAME=a;FDNAME=b",                            /* which? */
+        "FDSTORE=1;FDNAME=0123456789" D10 D10 D10 D10 D10 "012X", /* 64: one too many */
+        "FDSTORE=1;FDSTOREREMOVE=1;FDNAME=a",                     /* what? */
+        "FDNAME=a",                                               /* and? */
+        "nonsense;FDSTORE=1;FDNAME=a",                            /* no line */
+        "=1;FDSTORE=1;FDNAME=a",                                  /* no key */
+        "fdstore=1;FDSTORE=1;FDNAME=a",                           /* no key either */
+        "FDSTORE=1;;FDNAME=a",                                    /* an empty line */
     };
     unsigned count = sizeof nonsense / sizeof nonsense[0];
+    const char *longest = D10 D10 D10 D10 D10 D10 "01X"; /* 63 */
     char longer[4097 - 3 + 1] = "";
 
     start("");
@@ -181,11 +184,11 @@ START_TEST(what_makes_no_sense_is_refused_whole_and_its_descriptors_closed)
     }
     /* What others may say to a manager is no nonsense. */
     (void)ask("say STATUS=all is = well;X_MINE=;FDSTORE=0;MAINPID=1;");
-    (void)ask("say FDSTORE=1;FDNAME=012345678901234567890123456789X"); /* 31 */
+    (void)ask("say FDSTORE=1;FDNAME=%s", longest);
     ck_assert_uint_eq(broker_log_count(&broker, "what makes no sense"), count + 1);
     ck_assert_int_eq(broker_fds(&broker), 3 + 1 + 2 + 1);
     kill_daemon();
-    ck_assert_str_eq(ask("list"), "jitbroker=socket 012345678901234567890123456789X=said.0 ");
+    ck_assert_ptr_nonnull(strstr(ask("list"), longest));
     stop();
 }
 END_TEST
@@ -233,14 +236,14 @@ END_TEST
 
 START_TEST(names_are_kept_only_as_long_as_a_program_can_still_be_started_with_them)
 {
-    char name[] = "0123456789012345678901234567890";
+    const char *name = D10 D10 D10 D10 D10 D10 "012";
     unsigned stored = 0;
 
     start("");
-    /* 32 bytes each; the string with all of them may have 128 KiB. */
+    /* 64 bytes each; the string with all of them may have 128 KiB. */
     for (; broker_log_count(&broker, "no room") == 0; stored++)
         (void)ask("store %s 100", name);
-    ck_assert_uint_eq(stored - 1, (131072 - sizeof "LISTEN_FDNAMES=" - sizeof "jitbroker") / 3200);
+    ck_assert_uint_eq(stored - 1, (131072 - sizeof "LISTEN_FDNAMES=" - sizeof "jitbroker") / 6400);
     kill_daemon();
     ck_assert_uint_gt(strlen(ask("list")), 3000);
     stop();
@@ -370,16 +373,10 @@ START_TEST(who_dies_before_he_is_ready_is_started_again_later_each_time)
     uint64_t began_ms = now_ms();
 
     start("end 1");
-    (void)await_log("ended with status 1", 4);
-    ck_assert_uint_ge(now_ms() - began_ms, 100 + 200 + 400);
+    (void)await_log("ended with status 1", 5);
+    ck_assert_uint_ge(now_ms() - began_ms, 0 + 100 + 200 + 400);
     supervised_configure(&broker, "");
     ck_assert_str_ne(ask("pid"), "");
-    /* And from then on at once, and from the beginning. */
-    supervised_configure(&broker, "end 1");
-    kill_daemon();
-    (void)await_log("ended with status 1", 6);
-    supervised_configure(&broker, "");
-    (void)ask("pid");
     stop();
 }
 END_TEST
