@@ -45,6 +45,7 @@ static bool is_socket(int fd)
 static void drop(struct server *server, const char *name, const char *reason)
 {
     log_line(LOG_WARNING, "not adopted: %s: %s", name, reason);
+    store_note(&server->store, name);
     store_remove(&server->store, name);
 }
 
@@ -282,6 +283,8 @@ static void adopt_executor(struct server *server, const struct stored *stored, c
         drop(server, stored->name, flaw);
         return;
     }
+    store_note(&server->store, stored->name);
+    executor->is_stored = true;
     executor->number = number_of(stored->name, 1);
     if (executor->number > server->executors_started)
         server->executors_started = executor->number;
@@ -296,7 +299,8 @@ static void end_orphan(struct server *server, struct found *found)
 
     if (found->session->refs == 1) {
         session_store_name(found->session, name);
-        drop(server, name, "nobody is there who had it");
+        log_line(LOG_WARNING, "not adopted: %s: nobody is there who had it", name);
+        store_remove(&server->store, name);
         found->session->ledger.page->state = LEDGER_ENDED;
         arena_revoke(&found->session->arena);
     }
@@ -313,6 +317,8 @@ static unsigned adopt_sessions(struct server *server, const struct stored *store
 
         if (!is_of(stored[i].name, "session-") || !adopt_parcel(server, &stored[i], &found[sessions]))
             continue;
+        store_note(&server->store, stored[i].name);
+        found[sessions].session->is_stored = true;
         session = found[sessions++].session;
         *arena_bytes += session->shape.arena_bytes;
         if (session->id > server->sessions_started)

@@ -155,7 +155,8 @@ static void end_session(struct server *server, struct session *session)
     session->ledger.page->state = LEDGER_ENDED;
     ledger_order();
     session_store_name(session, name);
-    store_remove(&server->store, name);
+    if (session->is_stored)
+        store_remove(&server->store, name);
     /* A charge that ends must leave no memory behind. */
     arena_revoke(&session->arena);
 }
@@ -172,7 +173,8 @@ static void leave_session(struct connection *connection, enum status status)
     if (status != STATUS_STOPPING) {
         if (connection->is_executor) {
             executor_store_name(connection, name);
-            store_remove(&server->store, name);
+            if (connection->is_stored)
+                store_remove(&server->store, name);
         } else {
             if (!connection->class->orphans_run)
                 executor_end_all(connection);
@@ -716,6 +718,9 @@ static void handle_request(struct connection *connection, const struct request_r
     struct result error;
 
     result_init(&error);
+    /* Its client waits until the executor can be stored; the record stays where it is. */
+    if (record->has_open_executor && !store_has_room(&connection->server->store))
+        return;
     if (check_request(record, &error) != STATUS_OK)
         refuse_request(connection, record->id, &error);
     else if (!begin_reply(connection, record->id, record->operations_count, &out))
@@ -742,6 +747,7 @@ static bool resume_request(struct connection *connection, struct request_record 
     if (ledger == NULL || page->answer_id == 0 || page->answer_id != record->id) {
         bool is_hello = record->has_hello && (ledger == NULL || record->id == page->hello_id);
 
+        connection->repeated = is_hello;
         if (is_hello)
             greeting_answer(connection, record);
         return is_hello;
@@ -751,11 +757,12 @@ static bool resume_request(struct connection *connection, struct request_record 
     next = (size_t)(page->progress >> 32);
     if ((page->progress & LEDGER_SENT) != 0)
         end_answer(connection, out.used);
-    else if ((page->progress & LEDGER_READY) != 0)
+    else if ((page->progress & LEDGER_READY) != 0) {
+        connection->repeated = true;
         send_reply(connection, &out);
-    else if (next > record->operations_count || record->has_open_executor ||
-             check_request(record, &error) != STATUS_OK ||
-             ledger_reserve_answer(ledger, (record->operations_count + 1) * RESULT_MAX_BYTES) != 0)
+    } else if (next > record->operations_count || record->has_open_executor ||
+               check_request(record, &error) != STATUS_OK ||
+               ledger_reserve_answer(ledger, (record->operations_count + 1) * RESULT_MAX_BYTES) != 0)
         return false; /* from its beginning: nothing of it was done */
     else
         run_request(connection, record, record_bytes, next, &out);

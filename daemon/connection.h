@@ -52,7 +52,9 @@ struct connection {
     bool is_executor;        /* see executor.h */
     uint64_t number;         /* of an executor */
     bool has_hello;
-    bool resumes;       /* it was another daemon's, which may have been answering what comes first */
+    bool resumes;  /* it was another daemon's, which may have been answering what comes first */
+    bool repeated; /* ... and was answered once more, which its client may have to read yet */
+    bool is_stored;
     struct plane plane; /* of a session that has one */
     uint8_t *pending;   /* a reply that the socket had no room for */
     size_t pending_bytes;

@@ -61,6 +61,7 @@ static void store_executor(struct connection *executor)
     executor_store_name(executor, name);
     error = store_add(&executor->server->store, name, &executor->fd, 1);
     LEDGER_STEP();
+    executor->is_stored = error == 0;
     if (error != 0)
         log_client(LOG_WARNING, "session %" PRIu64 ": the service manager does not keep an executor: %s",
                    executor->session->id, strerror(-error));
@@ -101,11 +102,12 @@ enum status executor_open(struct connection *owner, const struct buffer *reply, 
 
     if (owner->is_executor)
         return executor_refuse(refusal, "open_executor");
-    if (record_is_unread(owner->fd))
+    if (record_is_unread(owner->fd) && !owner->repeated)
         return result_refuse(refusal, STATUS_PROTOCOL, "open_executor",
                              "it is asked for when all earlier replies have been read");
     if (check_policy(owner, refusal) != STATUS_OK || make_end(owner, &fd, refusal) != STATUS_OK)
         return refusal->status;
+    owner->repeated = false;
     sent = record_send(owner->fd, false, reply->bytes, reply->used, &fd, 1);
     (void)close(fd); /* where it was not sent, nobody holds it, and the end ends */
     if (sent != 0)

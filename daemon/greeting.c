@@ -88,6 +88,7 @@ static int store_session(struct connection *connection, uint64_t hello_id)
     session_store_name(session, name);
     error = store_add(store, name, fds, plane_is_there(plane) ? 5 : 3);
     LEDGER_STEP();
+    session->is_stored = error == 0;
     return error;
 }
 

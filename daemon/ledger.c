@@ -155,7 +155,7 @@ static const char *check_progress(const struct ledger_page *page)
     uint64_t done = (page->progress & (LEDGER_SENT - 1)) >> 32;
 
     if (page->grown_bytes % BLOCK_BYTES != 0 || page->grown_bytes > page->arena_bytes ||
-        page->unfilled_bytes % BLOCK_BYTES != 0 || page->unfilled_bytes > page->grown_bytes ||
+        page->unfilled_bytes % BLOCK_BYTES != 0 || page->unfilled_bytes > page->arena_bytes ||
         page->gives_back > 1)
         return "its arena can't have grown so far";
     if ((page->progress & LEDGER_KEY_SOCKET) != 0 || done > OPERATIONS_MAX ||

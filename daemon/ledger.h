@@ -231,6 +231,14 @@ static inline void ledger_intend(struct ledger *ledger, enum intent_kind kind, u
     ledger_order();
 }
 
+/* The change that was intended is made, and is not to be undone any more: in one store. */
+static inline void ledger_turn(struct ledger *ledger, enum intent_kind kind)
+{
+    ledger_order();
+    ledger->page->intent.kind = kind;
+    ledger_order();
+}
+
 static inline void ledger_intend_patch(struct ledger *ledger, uint64_t offset, uint32_t width,
                                        uint64_t expected, uint64_t desired)
 {

@@ -63,7 +63,7 @@ static void cut(struct session *session, const struct heap_span *span, uint64_t 
     written_clear(&session->written, span->offset + keep, span->bytes - keep);
     heap_cut(&session->heap, span, keep);
     /* Not to be undone once the arena is trimmed. To shorten the span once more finds it short. */
-    ledger_intend(&session->ledger, keep == 0 ? INTENT_RELEASED : INTENT_NONE, span->offset, 0, 0);
+    ledger_turn(&session->ledger, keep == 0 ? INTENT_RELEASED : INTENT_NONE);
     if (session->heap.blocks < blocks)
         trim(session);
 }
@@ -324,7 +324,7 @@ static enum status run_return(struct session *session, const struct request *req
                              request->span);
     ledger_intend(&session->ledger, INTENT_RETURN, request->span, 0, 0);
     (void)heap_return(&session->heap, request->span);
-    ledger_intend(&session->ledger, INTENT_RETURNED, request->span, 0, 0);
+    ledger_turn(&session->ledger, INTENT_RETURNED);
     trim(session);
     return STATUS_OK;
 }

@@ -170,6 +170,13 @@ no_memory:
 
 /* ---- Adopting ------------------------------------------------------------------------------ */
 
+/* Whether its offset and bytes are a part of the arena. */
+static bool changes_arena(uint32_t kind)
+{
+    return kind == INTENT_TAKE || kind == INTENT_CUT || kind == INTENT_LEASE || kind == INTENT_RETURN ||
+           kind == INTENT_WRITE;
+}
+
 /* Puts back what the operation changed that was being done, so that it can be done. */
 static bool undo_intent(struct session *session)
 {
@@ -180,8 +187,8 @@ static bool undo_intent(struct session *session)
 
     if (!is_next || intent.kind == INTENT_NONE)
         return true;
-    if (intent.kind != INTENT_CLEAR &&
-        (intent.offset > grown || (intent.kind != INTENT_PATCH && intent.bytes > grown - intent.offset)))
+    /* What is done may have been cut off the arena since. */
+    if (changes_arena(intent.kind) && (intent.offset > grown || intent.bytes > grown - intent.offset))
         return false;
     switch ((enum intent_kind)intent.kind) {
     case INTENT_TAKE:
@@ -200,7 +207,7 @@ static bool undo_intent(struct session *session)
         page->unfilled_bytes = grown;
         return true;
     case INTENT_PATCH:
-        if (intent.flag > sizeof(uint64_t) || grown - intent.offset < intent.flag)
+        if (intent.flag > sizeof(uint64_t) || intent.offset > grown || grown - intent.offset < intent.flag)
             return false;
         written_clear(&session->written, intent.offset, intent.flag);
         break;

@@ -32,6 +32,7 @@ struct session {
     struct charge bytes;    /* the arena's memory */
     struct charge spans;
     bool immediate_release;
+    bool is_stored;
     bool is_frozen;       /* its arena was sealed by an earlier daemon: nothing of it can change */
     bool has_grown_ahead; /* for an alloc that is not done yet */
 };

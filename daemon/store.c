@@ -13,8 +13,6 @@
 
 #include "daemon/log.h"
 
-#define RETRY_MS 20
-
 struct store_removal {
     struct store_removal *next;
     char name[STORE_NAME_MAX_BYTES + 1];
@@ -50,11 +48,14 @@ void store_init(struct store *store, uv_loop_t *loop)
     const char *room = getenv("FDSTORE"); /* systemd 254 and up says how much there is */
 
     *store = (struct store){.socket = -1};
-    (void)uv_timer_init(loop, &store->timer);
-    store->timer.data = store;
     if (path == NULL || (room != NULL && strcmp(room, "0") == 0))
         return;
     store->socket = connect_to_manager(path);
+    if (store->socket >= 0 && uv_poll_init(loop, &store->poll, store->socket) != 0) {
+        (void)close(store->socket);
+        store->socket = -ENOMEM;
+    }
+    store->poll.data = store;
     if (store->socket < 0)
         log_line(LOG_WARNING, "$NOTIFY_SOCKET: %s: sessions end with this process", strerror(-store->socket));
 }
@@ -78,18 +79,21 @@ static void remove_pending(struct store *store)
     }
 }
 
-static void on_retry(uv_timer_t *timer)
+static void on_room(uv_poll_t *poll, int status, int events)
 {
-    struct store *store = timer->data;
+    struct store *store = poll->data;
 
+    (void)status, (void)events;
     remove_pending(store);
-    if (store->removals != NULL)
-        (void)uv_timer_start(timer, on_retry, RETRY_MS, 0);
+    if (store->removals == NULL)
+        (void)uv_poll_stop(poll);
 }
 
 void store_deinit(struct store *store)
 {
-    uv_close((uv_handle_t *)&store->timer, NULL);
+    if (store->socket < 0)
+        return;
+    uv_close((uv_handle_t *)&store->poll, NULL);
     remove_pending(store);
     while (store->removals != NULL) {
         struct store_removal *left = store->removals;
@@ -97,8 +101,7 @@ void store_deinit(struct store *store)
         store->removals = left->next;
         free(left);
     }
-    if (store->socket >= 0)
-        (void)close(store->socket);
+    (void)close(store->socket);
     store->socket = -1;
 }
 
@@ -118,15 +121,11 @@ static int send_addition(const struct store *store, const char *name, int fd)
     return record_send(store->socket, false, text, (size_t)length, &fd, 1);
 }
 
-int store_add(struct store *store, const char *name, const int *fds, unsigned count)
+static int send_parcel(const struct store *store, const char *name, const int *fds, unsigned count)
 {
     int ends[2];
     int error;
 
-    if (store->socket < 0)
-        return 0;
-    if (count == 1)
-        return send_addition(store, name, fds[0]);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
         return -errno;
     error = record_send(ends[0], false, "", 1, fds, count);
@@ -134,6 +133,25 @@ int store_add(struct store *store, const char *name, const int *fds, unsigned co
         error = send_addition(store, name, ends[1]);
     (void)close(ends[0]);
     (void)close(ends[1]);
+    return error;
+}
+
+void store_note(struct store *store, const char *name)
+{
+    store->names_bytes += strlen(name) + 1;
+}
+
+int store_add(struct store *store, const char *name, const int *fds, unsigned count)
+{
+    int error;
+
+    if (store->socket < 0)
+        return 0;
+    if (store->names_bytes + strlen(name) + 1 > STORE_NAMES_MAX_BYTES)
+        return -ENOSPC;
+    error = count == 1 ? send_addition(store, name, fds[0]) : send_parcel(store, name, fds, count);
+    if (error == 0)
+        store_note(store, name);
     return error;
 }
 
@@ -153,7 +171,10 @@ void store_remove(struct store *store, const char *name)
     struct store_removal **end = &store->removals;
     struct store_removal *removal;
 
-    if (store->socket < 0 || (store->removals == NULL && send_removal(store, name) != -EAGAIN))
+    if (store->socket < 0)
+        return;
+    store->names_bytes -= strlen(name) + 1;
+    if (store->removals == NULL && send_removal(store, name) != -EAGAIN)
         return;
     removal = calloc(1, sizeof *removal);
     if (removal == NULL)
@@ -162,5 +183,5 @@ void store_remove(struct store *store, const char *name)
     while (*end != NULL)
         end = &(*end)->next;
     *end = removal;
-    (void)uv_timer_start(&store->timer, on_retry, RETRY_MS, 0);
+    (void)uv_poll_start(&store->poll, UV_WRITABLE, on_room);
 }

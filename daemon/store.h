@@ -17,18 +17,21 @@
 #include "proto/record.h"
 
 #define STORE_NAME_MAX_BYTES 63u
+/* All names are one string in the environment of the next process, of which the kernel takes 128 KiB. */
+#define STORE_NAMES_MAX_BYTES (120u << 10)
 
 struct store_removal;
 
 struct store {
-    int socket; /* to the manager; -1: there is none, and nothing is stored */
-    uv_timer_t timer;
+    int socket;                     /* to the manager; -1: there is none, and nothing is stored */
+    uv_poll_t poll;                 /* of the socket, while there are removals */
     struct store_removal *removals; /* that the manager had no room for yet */
+    size_t names_bytes;             /* of all that is stored, each with a separator */
 };
 
 /* Connects to $NOTIFY_SOCKET, if there is one and the manager may have a store. */
 void store_init(struct store *store, uv_loop_t *loop);
-/* Tries once more to remove what is to be. */
+/* Tries once more to remove what is to be; what is left the next process finds to be nobody's. */
 void store_deinit(struct store *store);
 
 static inline bool store_is_there(const struct store *store)
@@ -39,16 +42,19 @@ static inline bool store_is_there(const struct store *store)
 /* Whether store_add() would find room just now. */
 bool store_has_room(const struct store *store);
 /*
- * Stores them under a name of their own. 0 or -errno: none of them is stored.
+ * Stores them under a name of their own. 0 or -errno: none of them is stored; -ENOSPC: there are too many
+ * names.
  *
  * More than one are stored as one, a *parcel*: a socket with a record of one byte in it, which brings them.
  * For the manager compares each descriptor with all that it has, and has to name each in the environment of
  * the next process, which has an end at 128 KiB. store_unpack() gets at what is in it, and leaves it there.
  */
 int store_add(struct store *store, const char *name, const int *fds, unsigned count);
+/* Something is stored under that name already, by an earlier process. */
+void store_note(struct store *store, const char *name);
 /* Returns how many there were, which are the caller's: 0 where it is no parcel. */
 unsigned store_unpack(int parcel, int fds[RECORD_FDS_MAX]);
-/* Removes all that have the name. */
+/* Removes what store_add() or store_note() was told of. */
 void store_remove(struct store *store, const char *name);
 
 #endif
