@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "daemon/admission.h"
+#include "daemon/exchange.h"
 #include "daemon/log.h"
 
 /* What is in a session's parcel, in this order; without a ring the first three. */
@@ -234,6 +235,8 @@ static const char *adopt_owner(struct server *server, int fds[RECORD_FDS_MAX], c
     if (flaw != NULL)
         return flaw;
     fds[PART_SOCKET] = -1;
+    owner->operations = found->session->ledger.page->operations;
+    owner->refusals = found->session->ledger.page->refusals;
     connection_start_audit(owner);
     if (found->session->ledger.page->ring_inode != 0) {
         flaw = plane_adopt(&owner->plane, owner, fds[PART_RING], fds[PART_BELL]);
@@ -335,7 +338,7 @@ static void resume_all(struct server *server)
     for (struct connection *at = server->connections; at != NULL; at = next) {
         next = at->next;
         if (at->session != NULL)
-            connection_resume(at);
+            exchange_resume(at);
     }
 }
 

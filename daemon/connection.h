@@ -1,18 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One client's socket: records in, operations run, replies out.
+ * One client: its socket, its session, and what it is charged. exchange.c has what is said on the socket.
  *
- * Invariants, which bound what a client can cost:
- * - No record is read while a reply waits to be sent: a client that does not read its
- *   answers holds up itself, at the price of one reply, and not for longer than the policy says.
- * - One record is read per turn of the loop, and a request of many operations gives the
- *   turn away when its time slice is over: so every client gets its turn.
  * - A connection says Hello within the time the configuration gives it, and gets no
  *   arena before that.
  * - A client that leaves Welcome unread keeps descriptors in flight, which the kernel bounds
  *   for all of the daemon together: its connection stays charged until it has read, or closed.
- * - Where there is an fd store, a record stays in the socket until it was answered: the ledger says how far
- * that is, and the next daemon finds it there.
  * - Whatever a client does wrong ends in a refusal (the connection goes on) or in
  *   connection_end() with a reason that the client is told and the log has.
  */
@@ -28,7 +21,6 @@
 #include "daemon/policy.h"
 #include "daemon/quota.h"
 #include "daemon/session.h"
-#include "proto/codec.h"
 
 struct server;
 
@@ -77,9 +69,6 @@ struct connection {
 int connection_start(struct connection *connection);
 struct connection *connection_discard(struct connection *connection);
 
-/* Goes on with what an earlier daemon was doing for it when it ended, before anything else is done. */
-void connection_resume(struct connection *connection);
-
 /*
  * Runs an operation, whichever plane it came by, and notes a refusal: true, and *result is complete. Or a
  * step of it: false, to be called again with the same. `key` is the ledger's.
@@ -90,6 +79,16 @@ bool connection_run(struct connection *connection, const struct request *request
 /* Charges the client's rate for `operations`; a client that is ahead of it is held back on both planes. */
 void connection_pace(struct connection *connection, size_t operations);
 
+/* The same for a request; one without any is as much work as one. It goes on being read as it was. */
+void connection_pace_request(struct connection *connection, size_t operations);
+bool connection_is_paced(const struct connection *connection);
+/* Reads on, at once or when the client's rate permits it. */
+void connection_read_on(struct connection *connection);
+void connection_wait_for(struct connection *connection, int events);
+
+/* Counts it, and logs the first ones. */
+void connection_note_refusal(struct connection *connection, const char *what, const struct result *result);
+
 /*
  * Ends it: the client is told why unless status is STATUS_OK. Its session is gone at once, the
  * connection is freed later, by the loop. One that lingers is closed for good.
@@ -98,10 +97,6 @@ void connection_end(struct connection *connection, enum status status, const cha
 /* The same after an error of its socket. */
 void connection_end_by_errno(struct connection *connection, int error);
 
-/* An empty reply to request `id`, in what all connections share. */
-struct buffer connection_begin_record(struct connection *connection, uint64_t id);
-/* The record that was worked on was answered, and can go. */
-void connection_take_record(struct connection *connection);
 /* Tells who is at the other end of a socket, where that can be done at once. */
 void connection_say_goodbye(int fd, enum status status, const char *reason);
 /* Whom the log is about. */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "daemon/adoption.h"
+#include "daemon/exchange.h"
 #include "daemon/executor.h"
 #include "daemon/log.h"
 #include "daemon/server.h"
@@ -15,7 +16,7 @@
 
 static void refuse_hello(struct connection *connection, uint64_t id, const struct result *error)
 {
-    struct buffer out = connection_begin_record(connection, id);
+    struct buffer out = exchange_begin_record(connection, id);
 
     if (codec_put_error(&out, error))
         (void)record_send(connection->fd, false, out.bytes, out.used, NULL, 0);
@@ -41,7 +42,7 @@ static void grant_ring(struct connection *connection, const struct hello *hello)
 
 static int send_welcome(struct connection *connection, uint64_t id, const struct welcome *welcome)
 {
-    struct buffer out = connection_begin_record(connection, id);
+    struct buffer out = exchange_begin_record(connection, id);
     const struct arena *arena = &connection->session->arena;
     int fds[RECORD_FDS_MAX] = {arena_open_read_only(arena)};
     unsigned ours = 1; /* to be closed here */
@@ -168,7 +169,7 @@ void greeting_answer(struct connection *connection, struct request_record *recor
     sent = send_welcome(connection, record->id, &welcome);
     LEDGER_STEP();
     if (sent == 0) {
-        connection_take_record(connection);
+        exchange_take_record(connection);
     } else if (sent == -EPIPE || sent == -ECONNRESET) {
         connection_end_by_errno(connection, sent);
     } else {

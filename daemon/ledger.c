@@ -124,7 +124,7 @@ static const char *check_identity(const struct ledger_page *page)
 {
     if (memcmp(page->magic, LEDGER_MAGIC, sizeof page->magic) != 0)
         return "it does not begin like a ledger";
-    if (page->version == 0 || page->version > LEDGER_VERSION)
+    if (page->version < LEDGER_VERSION - 1 || page->version > LEDGER_VERSION)
         return "this daemon does not know its format";
     if (page->state != LEDGER_LIVE && page->state != LEDGER_ORPHANED)
         return page->state == LEDGER_ENDED ? "its session has ended" : "its session has not begun";
@@ -176,6 +176,17 @@ static const char *check_page(const struct ledger_page *page)
     return flaw == NULL ? check_progress(page) : flaw;
 }
 
+/* From the version before to ours. Between its stores it is still the former. */
+static void take_step(struct ledger_page *page)
+{
+    page->began_ns = 0;
+    page->operations = 0;
+    page->refusals = 0;
+    ledger_order();
+    page->version = LEDGER_VERSION;
+    ledger_order();
+}
+
 const char *ledger_adopt(struct ledger *ledger, int fd)
 {
     struct ledger_page page;
@@ -203,6 +214,8 @@ const char *ledger_adopt(struct ledger *ledger, int fd)
     else if (ledger_reserve_answer(ledger, (uint32_t)page.progress) != 0 ||
              ledger_reserve_units(ledger, page.grown_bytes) != 0)
         flaw = "there is no memory for what it has";
+    if (flaw == NULL && ledger->page->version < LEDGER_VERSION)
+        take_step(ledger->page);
     if (flaw != NULL) {
         ledger->fd = -1; /* the caller's */
         if (ledger->page != NULL)

@@ -41,7 +41,7 @@
 #include "proto/limits.h"
 
 #define LEDGER_MAGIC "JITBLEDG"
-#define LEDGER_VERSION 1u
+#define LEDGER_VERSION 2u
 #define LEDGER_PAGE_BYTES 4096u
 /* Where the answer begins; one to a single operation is all in the page. */
 #define LEDGER_ANSWER_AT 2048u
@@ -135,6 +135,11 @@ struct ledger_page {
     uint32_t gives_back; /* the reset is a hard one */
     uint32_t deaths;     /* in a row */
     uint64_t died_at;    /* steps */
+
+    /* Since version 2. */
+    uint64_t began_ns; /* the session, by CLOCK_MONOTONIC; 0: not known */
+    uint64_t operations;
+    uint64_t refusals;
 };
 
 _Static_assert(sizeof(struct ledger_page) <= LEDGER_ANSWER_AT, "page and answer share the first page");

@@ -90,6 +90,7 @@ static int begin_ledger(struct session *session, const struct peer *peer, enum a
         return error;
     page = session->ledger.page;
     page->session = session->id;
+    page->began_ns = session->began_ns;
     page->uid = peer->uid;
     page->kind = kind;
     page->features = features;
@@ -293,6 +294,8 @@ struct session *session_adopt(struct ledger *ledger, int arena_fd, const struct 
         return session_unref(session);
     session->immediate_release = (page->features & FEATURE_IMMEDIATE_RELEASE) != 0;
     session->is_frozen = page->kind == ARENA_SEALED;
+    if (page->began_ns != 0 && page->began_ns < session->began_ns)
+        session->began_ns = page->began_ns;
     charge_restore(&session->bytes, page->grown_bytes);
     charge_restore(&session->spans, session->heap.spans);
     return session;
