@@ -38,8 +38,6 @@ struct admin {
     /* For the status: */
     uint64_t started_ns;
     uint64_t started_s; /* since 1970 */
-    uint64_t sessions_adopted;
-    bool has_store;
 };
 
 /* Accepts from a listening SOCK_SEQPACKET socket, which it takes over. There is one. 0 or -errno. */

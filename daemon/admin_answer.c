@@ -78,8 +78,9 @@ static void put_status(const struct admin_answer *answer, struct buffer *out)
     status.connections = pools[QUOTA_SESSIONS].held;
     status.connections_max = pools[QUOTA_SESSIONS].total;
     status.sessions_started = server->sessions_started;
-    status.sessions_adopted = admin->sessions_adopted;
-    status.has_store = admin->has_store;
+    status.sessions_adopted = server->sessions_adopted;
+    status.has_store = store_is_there(&server->store);
+    status.supervisor = server->supervisor;
     status.users = server->quota.accounts_count;
     status.spans = pools[QUOTA_SPANS].held;
     status.reserved_bytes = pools[QUOTA_BYTES].held;

@@ -206,10 +206,11 @@ static struct connection *allocate(struct server *server, int fd, const struct f
 static const char *begin(struct connection *connection, const struct found *found)
 {
     (void)fcntl(connection->fd, F_SETFL, O_NONBLOCK);
-    if (connection_start(connection) != 0)
-        return "its socket can't be watched";
-    connection->session = session_ref(found->session);
-    return NULL;
+    connection->session = session_ref(found->session); /* before it starts: it needs to say no Hello */
+    if (connection_start(connection) == 0)
+        return NULL;
+    connection->session = session_unref(connection->session);
+    return "its socket can't be watched";
 }
 
 /* What is wrong with the socket as that of the session's owner or executor, or NULL: then it is taken over.
@@ -366,6 +367,7 @@ unsigned adoption_run(struct server *server, const struct stored *stored, unsign
         end_orphan(server, &found[i]);
     }
     free(found);
+    server->sessions_adopted = sessions;
     log_event(LOG_ADOPTED, NULL, NULL, "sessions=%u connections=%u frozen=%u", sessions,
               (unsigned)server->connections_count, frozen);
     return sessions;

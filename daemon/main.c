@@ -363,6 +363,14 @@ static int serve(const struct options *options, struct server *server, struct pa
     return error == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+/* The process that keeps our sessions, where that is jitbrokerd --supervise; else 0. */
+static pid_t supervisor_of_us(void)
+{
+    const char *text = getenv("JITBROKER_SUPERVISOR");
+
+    return text != NULL && strtol(text, NULL, 10) == getppid() ? getppid() : 0;
+}
+
 int main(int argc, char **argv)
 {
     static struct server server;
@@ -413,6 +421,7 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     }
     memcpy(server.policy_mistake, mistake, sizeof mistake);
+    server.supervisor = supervisor_of_us();
     server.on_reload = options.fd < 0 ? reload : NULL;
     status = serve(&options, &server, &passed);
     server_deinit(&server);

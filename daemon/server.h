@@ -55,6 +55,8 @@ struct server {
     uint32_t connections_count;
     uint64_t sessions_started;
     uint64_t executors_started;
+    uint64_t sessions_adopted;
+    pid_t supervisor; /* 0: no one of ours */
 
     /* One record at a time is worked on, so all connections share these. */
     uint8_t in[RECORD_MAX_BYTES];

@@ -267,6 +267,7 @@ static _Noreturn void run_daemon(struct supervisor *supervisor)
     set_number("FDSTORE", supervisor->shelf.max);
     set_number("WATCHDOG_USEC", supervisor->silence_us);
     set_number("WATCHDOG_PID", (uint64_t)getpid());
+    set_number("JITBROKER_SUPERVISOR", (uint64_t)getppid());
     error = shelf_hand_over(&supervisor->shelf);
     if (error == 0)
         run_program(supervisor, arguments);

@@ -26,18 +26,40 @@ static int complain(int status, const char *format, ...)
     return status;
 }
 
-int ask_open(struct ask *ask, const struct invocation *invocation)
+/* A connected socket, or -errno. */
+static int connect_to(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int error;
+    int fd;
 
-    *ask = (struct ask){.fd = -1};
-    if (strlen(invocation->admin) >= sizeof address.sun_path)
-        return complain(EXIT_NO_ANSWER, "%s: %s", invocation->admin, strerror(ENAMETOOLONG));
-    memcpy(address.sun_path, invocation->admin, strlen(invocation->admin));
-    ask->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (ask->fd < 0 || connect(ask->fd, (const struct sockaddr *)&address, sizeof address) != 0)
-        return complain(EXIT_NO_ANSWER, "%s: %s", invocation->admin, strerror(errno));
+    if (strlen(path) >= sizeof address.sun_path)
+        return -ENAMETOOLONG;
+    memcpy(address.sun_path, path, strlen(path));
+    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof address) == 0)
+        return fd;
+    error = -errno;
+    if (fd >= 0)
+        (void)close(fd);
+    return error;
+}
+
+int ask_open(struct ask *ask, const struct invocation *invocation)
+{
+    *ask = (struct ask){.fd = connect_to(invocation->admin)};
+    if (ask->fd < 0)
+        return complain(EXIT_NO_ANSWER, "%s: %s", invocation->admin, strerror(-ask->fd));
     return EXIT_YES;
+}
+
+bool ask_is_answered(const struct invocation *invocation)
+{
+    int fd = connect_to(invocation->admin);
+
+    if (fd >= 0)
+        (void)close(fd);
+    return fd >= 0;
 }
 
 void ask_close(struct ask *ask)

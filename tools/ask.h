@@ -3,6 +3,7 @@
 #ifndef TOOLS_ASK_H
 #define TOOLS_ASK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "proto/admin.h"
@@ -22,6 +23,8 @@ struct answer {
 /* EXIT_YES, or the exit status. ask_close() also where it was not opened. */
 int ask_open(struct ask *ask, const struct invocation *invocation);
 void ask_close(struct ask *ask);
+/* Whether somebody is there to be asked; tells nobody if not. */
+bool ask_is_answered(const struct invocation *invocation);
 
 /* EXIT_YES, or the exit status; the answer is for answer_free() in any case. */
 int ask_for(struct ask *ask, Admin__Verb verb, uint64_t session, uint64_t offset, uint32_t level,

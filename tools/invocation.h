@@ -42,6 +42,7 @@ int verb_dump(const struct invocation *invocation);
 int verb_top(const struct invocation *invocation);
 int verb_metrics(const struct invocation *invocation);
 int verb_revoke(const struct invocation *invocation);
+int verb_upgrade(const struct invocation *invocation);
 int verb_reload(const struct invocation *invocation);
 int verb_log_level(const struct invocation *invocation);
 int verb_doctor(const struct invocation *invocation);

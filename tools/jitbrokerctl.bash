@@ -9,7 +9,7 @@ _jitbrokerctl_sessions()
 _jitbrokerctl()
 {
     local cur=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-    local verbs="status sessions spans map disasm dump top metrics revoke reload log-level doctor policy"
+    local verbs="status sessions spans map disasm dump top metrics revoke reload upgrade log-level doctor policy"
     local verb="" words="" arguments=0 i
     local -a admin=()
 

@@ -57,6 +57,8 @@ static const struct verb verbs[] = {
     {"revoke", "SESSION", ASKS | TAKES_YES | IS_OF_SESSION, 1, 1, "end a session, and its executors",
      verb_revoke},
     {"reload", "", ASKS, 0, 0, "read the policy anew, and say whether it was right", verb_reload},
+    {"upgrade", "", ASKS, 0, 0, "have a supervised daemon replaced by the program that is there now",
+     verb_upgrade},
     {"log-level", "LEVEL", ASKS, 1, 1, "log error, warning, notice, info, or debug, and above",
      verb_log_level},
     {"doctor", "", TAKES_SOCKET | TAKES_JSON, 0, 0,
@@ -72,24 +74,24 @@ static void print_help(FILE *out)
     (void)fprintf(out, "usage: jitbrokerctl [OPTION]... VERB [ARGUMENT]...\n\nVerbs:\n");
     for (size_t i = 0; i < VERBS_COUNT; i++)
         (void)fprintf(out, "  %-9s %-17s %s\n", verbs[i].name, verbs[i].arguments, verbs[i].what);
-    (void)fprintf(out,
-                  "\nOptions:\n"
-                  "  --json           print JSON; metrics and policy explain have none\n"
-                  "  --admin PATH     operators' socket; else $JITBROKER_ADMIN, " ADMIN_SOCKET "\n"
-                  "  --socket PATH    doctor: clients' socket; else $JITBROKER_SOCKET, the usual places\n"
-                  "  --svg            map: as an SVG document\n"
-                  "  --output FILE    dump: to there\n"
-                  "  --interval S     top: seconds between two looks; 1 if not given\n"
-                  "  --once           top: one frame, and end\n"
-                  "  --yes            revoke: nobody is asked\n"
-                  "  --uid UID, --gid GID, --unit UNIT, --label LABEL\n"
-                  "                   policy explain: whom it is asked for; --uid is needed\n"
-                  "  --config FILE    policy explain: another file than " JITBROKER_CONFIG "\n"
-                  "  --help           print this\n"
-                  "  --version        print the version\n"
-                  "\nExit status: 0 done, 1 failed or no such session, 2 the command line is wrong, 3 the\n"
-                  "admin socket can't be reached, or does not answer you, 78 policy explain: the files have a\n"
-                  "mistake.\n");
+    (void)fprintf(
+        out, "\nOptions:\n"
+             "  --json           print JSON; metrics and policy explain have none\n"
+             "  --admin PATH     operators' socket; else $JITBROKER_ADMIN, " ADMIN_SOCKET "\n"
+             "  --socket PATH    doctor: clients' socket; else $JITBROKER_SOCKET, the usual places\n"
+             "  --svg            map: as an SVG document\n"
+             "  --output FILE    dump: to there\n"
+             "  --interval S     top: seconds between two looks; 1 if not given\n"
+             "  --once           top: one frame, and end\n"
+             "  --yes            revoke: nobody is asked\n"
+             "  --uid UID, --gid GID, --unit UNIT, --label LABEL\n"
+             "                   policy explain: whom it is asked for; --uid is needed\n"
+             "  --config FILE    policy explain: another file than " JITBROKER_CONFIG "\n"
+             "  --help           print this\n"
+             "  --version        print the version\n"
+             "\nExit status: 0 done, 1 failed or no such session, 2 the command line is wrong, 3 the\n"
+             "admin socket can't be reached, or does not answer you, 78 policy explain: the files have a\n"
+             "mistake.\n");
 }
 
 /* ---- The command line --------------------------------------------------------- */

@@ -21,6 +21,7 @@ static void print_json(const Admin__Status *status)
     json_number("sessions_started", status->sessions_started);
     json_number("sessions_adopted", status->sessions_adopted);
     json_bool("store", status->has_store);
+    json_number("supervisor", (uint64_t)status->supervisor);
     json_number("users", status->users);
     json_number("spans", status->spans);
     json_number("used_bytes", status->used_bytes);

@@ -174,6 +174,20 @@ START_TEST(the_arena_of_the_daemons_own_user_stays_as_it_was_when_the_daemon_end
 }
 END_TEST
 
+static void kill_it_and_wait(void)
+{
+    kill_it();
+    (void)usleep(300000); /* three times what the policy gives a connection to say Hello */
+}
+
+START_TEST(who_said_hello_to_an_earlier_daemon_need_not_say_it_again)
+{
+    start("[daemon]\nhello_timeout_ms=100\n" FOR_ALL);
+    with_a_worker(WORKER_UID, kill_it_and_wait, NULL);
+    broker_stop(&broker);
+}
+END_TEST
+
 /* ---- Upgrades ---------------------------------------------------------------------------------------- */
 
 static void upgrade_it(void)
@@ -276,6 +290,7 @@ int main(void)
     TCase *tests = tcase_create("kept");
 
     tcase_set_timeout(tests, 0);
+    tcase_add_test(tests, who_said_hello_to_an_earlier_daemon_need_not_say_it_again);
     tcase_add_test(tests, a_session_outlives_a_daemon_that_is_killed);
     tcase_add_test(tests, a_session_outlives_a_daemon_that_is_stopped);
     tcase_add_test(tests, when_the_supervisor_is_stopped_the_session_ends_and_its_code_runs_on);

@@ -121,7 +121,7 @@ def check_status(daemon, holder):
     keys(
         status,
         *"version pid uptime_seconds started sessions executors connections connections_max sessions_started".split(),
-        *"sessions_adopted store users spans used_bytes reserved_bytes bytes_max queued_bytes policy_files".split(),
+        *"sessions_adopted store supervisor users spans used_bytes reserved_bytes bytes_max queued_bytes policy_files".split(),
         *"classes policy_mistake log_level events".split(),
     )
     assert status["pid"] == daemon.process.pid and status["sessions"] == 1 and status["users"] == 1
