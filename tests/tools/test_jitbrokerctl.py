@@ -39,7 +39,7 @@ def user(uid):
 
 
 class Daemon:
-    def __init__(self):
+    def __init__(self, *options):
         self.folder = tempfile.mkdtemp(prefix="jitbroker-test-")
         os.chmod(self.folder, 0o755)
         if AS_ROOT:
@@ -49,7 +49,7 @@ class Daemon:
         self.admin, self.socket = f"{self.folder}/admin", f"{self.folder}/socket"
         self.config, self.log = f"{self.folder}/conf", f"{self.folder}/log"
         self.configure("[class default]\n")
-        command = [self.program, f"--socket={self.socket}", f"--admin={self.admin}", f"--config={self.config}"]
+        command = [self.program, f"--socket={self.socket}", f"--admin={self.admin}", f"--config={self.config}", *options]
         with open(self.log, "w", encoding="utf-8") as log:
             self.process = subprocess.Popen(command, stderr=log, **user(DAEMON_UID))
         while not os.path.exists(self.admin):
@@ -412,7 +412,7 @@ def complete(daemon, line):
 def check_completion(daemon, holder):
     help_text = ctl(daemon, "--help").stdout
     verbs = re.findall(r"^  ([a-z-]+) ", help_text.split("Options:")[0], re.M)
-    assert len(verbs) == 13 and complete(daemon, f"{CTL} ") == verbs
+    assert len(verbs) == 14 and complete(daemon, f"{CTL} ") == verbs
     assert complete(daemon, f"{CTL} st") == ["status"] and complete(daemon, f"{CTL} --json re") == ["revoke", "reload"]
     offered = {option for verb in ["", *verbs] for option in complete(daemon, f"{CTL} {verb} -")}
     assert offered == set(re.findall(r"--[a-z]+", help_text.split("Options:")[1])), offered
@@ -431,7 +431,23 @@ def check_completion(daemon, holder):
     assert complete(daemon, f"{CTL} disasm 1 ") == [] and complete(daemon, f"{CTL} --output {daemon.admin[:-1]}") == [daemon.admin]
 
 
+def check_upgrade():
+    daemon = Daemon("--supervise")
+    before = ctl_json(daemon, "status")
+    assert before["supervisor"] == daemon.process.pid and before["store"]
+    upgraded = ctl_json(daemon, "upgrade")
+    keys(upgraded, "version", "pid", "sessions_adopted")
+    assert upgraded["pid"] not in (before["pid"], daemon.process.pid) and upgraded["sessions_adopted"] == 0
+    assert ctl_json(daemon, "status")["pid"] == upgraded["pid"]
+    assert re.search(r"process \d+, goes on with 0 sessions", ctl(daemon, "upgrade").stdout)
+    daemon.configure("nonsense\n")
+    now = ctl_json(daemon, "status")["pid"]
+    assert f"process {now} goes on serving" in ctl(daemon, "upgrade", expect=FAILED).stderr
+    daemon.stop()
+
+
 def main():
+    check_upgrade()
     daemon = Daemon()
     with contextlib.ExitStack() as stack:
         stack.callback(daemon.stop)
@@ -446,6 +462,7 @@ def main():
         check_top(daemon, holder)
         check_top_at_a_terminal(daemon)
         check_changes(daemon, holder)
+        assert "has no supervisor" in ctl(daemon, "upgrade", expect=FAILED).stderr
         check_exit_statuses(daemon)
         check_completion(daemon, holder)
         check_keys_of_the_manual()
