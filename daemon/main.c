@@ -10,6 +10,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "daemon/admission.h"
 #include "daemon/adoption.h"
 #include "daemon/arena.h"
 #include "daemon/config.h"
@@ -332,6 +333,9 @@ static struct policy *choose_policy(const struct options *options, const struct 
 
 static void adopt(struct server *server, struct passed *passed)
 {
+    /* There may be more of them than the policy now lets in. */
+    if (passed->stored_count > server->policy->sessions_max)
+        (void)process_raise_fds((uint64_t)passed->stored_count * CONNECTION_FDS);
     if (passed->stored_count > 0)
         (void)adoption_run(server, passed->stored, passed->stored_count, &adopted_bytes);
     passed->stored_count = 0;

@@ -84,7 +84,7 @@ const struct sandbox_call sandbox_calls[] = {
     {CALL(socket), .compares_count = 2,
      .compares = {IF_EQUAL(0, AF_UNIX), IF_MASKED(1, LOW_HALF & ~SOCKET_FLAGS, SOCK_DGRAM)}},
     {CALL(socketpair), .compares_count = 1, .compares = {IF_EQUAL(0, AF_UNIX)},
-     .seldom = "an owner asks for an executor end"},
+     .seldom = "a session is stored, or an owner asks for an executor end"},
 
     /* code memory, and the daemon's own: nothing of it can be executed */
     {CALL(memfd_create), .compares_count = 1, .compares = {IF_MASKED(1, MEMFD_REFUSED, 0)}},
