@@ -146,9 +146,10 @@ static void wait_for(struct admin_connection *connection, int events)
 static void on_unread(uv_timer_t *timer)
 {
     struct admin_connection *connection = timer->data;
+    const struct admin_verb *verb = connection->answer.verb; /* NULL: it never asked for one that is there */
 
     log_event(LOG_ADMIN_REFUSED, &(struct log_subject){.peer = &connection->peer},
-              "it does not read its answer", "verb=%s", connection->answer.verb->name);
+              "it does not read its answer", "verb=%s", verb != NULL ? verb->name : "unknown");
     end(connection);
 }
 
@@ -319,6 +320,11 @@ static int begin(struct admin *admin, int fd, const struct peer *peer, unsigned 
     return 0;
 }
 
+static unsigned connections_max(unsigned rights)
+{
+    return (rights & ADMIN_MAY_CHANGE) != 0 ? ADMIN_CONNECTIONS_MAX : ADMIN_READERS_MAX;
+}
+
 static void serve(struct admin *admin, int fd)
 {
     struct peer peer;
@@ -333,7 +339,7 @@ static void serve(struct admin *admin, int fd)
     rights = rights_of(&peer);
     if (rights == 0)
         error = -EACCES;
-    else if (admin->connections_count == ADMIN_CONNECTIONS_MAX)
+    else if (admin->connections_count >= connections_max(rights))
         error = -EBUSY;
     else
         error = begin(admin, fd, &peer, rights);

@@ -6,9 +6,9 @@
  * - Each request is checked against its caller, as the kernel says that it was when it connected: root and
  *   the daemon's own user may do everything; members of ADMIN_GROUP may read, and change nothing, as
  *   a user's groups come with all of its programs; nobody else is answered.
- * - There are ADMIN_CONNECTIONS_MAX connections at most, each with one request in work and one record of its
- *   answer in memory. The next request is read when the answer is sent; one that is not read for as long as a
- *   client may leave its own ends the connection.
+ * - There are ADMIN_CONNECTIONS_MAX connections at most, the last of them for who may change something; each
+ * with one request in work and one record of its answer in memory. The next request is read when the answer
+ * is sent; one that is not read for as long as a client may leave its own ends the connection.
  * - An answer is made in steps of ADMIN_STEP_NS, one a turn of the loop, so clients don't wait for it.
  * - What is no request ends the connection.
  */
@@ -21,6 +21,8 @@
 
 #define ADMIN_GROUP "jitbroker-admin"
 #define ADMIN_CONNECTIONS_MAX 8u
+/* Who may only read gets none beyond these, so that whoever may revoke always gets through. */
+#define ADMIN_READERS_MAX 6u
 #define ADMIN_STEP_NS UINT64_C(5000)
 
 struct admin_connection;

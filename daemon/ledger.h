@@ -17,7 +17,7 @@
  *
  *   TAKE, CUT, LEASE, RETURN  of the heap: undone, from whatever part of it was done
  *   CLEAR                     of the whole heap: done to its end instead
- *   WRITE                     marks granules as written: the marks are taken back
+ *   WRITE                     where code is written once: its granules are fill again, as those of a PATCH
  *   PATCH, RELEASED, RETURNED can't be taken back: what they changed is no more what it was. The operation,
  *                             when it is run once more, finds here that it was done, and only answers.
  *

@@ -195,7 +195,6 @@ static enum status run_patch(struct session *session, const struct request *requ
         return result->status;
     if (was_patched(session, span.offset + request->at, request)) {
         result->found = request->expected;
-        written_set(&session->written, span.offset + request->at, request->width);
         return STATUS_OK;
     }
     ledger_intend_patch(&session->ledger, span.offset + request->at, request->width, request->expected,

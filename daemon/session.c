@@ -178,6 +178,24 @@ static bool changes_arena(uint32_t kind)
            kind == INTENT_WRITE;
 }
 
+/*
+ * Where code is written once its granules were fill before it came, and are again: whatever of it is there
+ * was told to nobody, and who sends something else in its place, by the ring, is not to have changed it.
+ */
+static void undo_write(struct session *session, uint64_t offset, uint64_t bytes)
+{
+    uint64_t granularity = session->shape.granularity;
+    uint64_t from = offset / granularity * granularity;
+    uint64_t to = (offset + bytes + granularity - 1) / granularity * granularity;
+
+    if (session->written.words == NULL || bytes == 0)
+        return;
+    if (session->arena.kind != ARENA_SEALED) /* that changes no more */
+        arena_fill(&session->arena, from, to - from);
+    ledger_order();
+    written_clear(&session->written, from, to - from);
+}
+
 /* Puts back what the operation changed that was being done, so that it can be done. */
 static bool undo_intent(struct session *session)
 {
@@ -210,10 +228,12 @@ static bool undo_intent(struct session *session)
     case INTENT_PATCH:
         if (intent.flag > sizeof(uint64_t) || intent.offset > grown || grown - intent.offset < intent.flag)
             return false;
-        written_clear(&session->written, intent.offset, intent.flag);
-        break;
+        if (session->written.words == NULL)
+            break;
+        undo_write(session, intent.offset, intent.flag);
+        return true;
     case INTENT_WRITE:
-        written_clear(&session->written, intent.offset, intent.bytes);
+        undo_write(session, intent.offset, intent.bytes);
         return true;
     default:
         break;

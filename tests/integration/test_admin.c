@@ -697,6 +697,44 @@ START_TEST(an_answer_that_is_not_read_ends_the_connection_and_hinders_nobody)
 }
 END_TEST
 
+START_TEST(readers_leave_room_for_who_may_change_something)
+{
+    int fds[ADMIN_READERS_MAX];
+    int other;
+
+    if (!are_we_root())
+        skip("without root there is one user only, who may do everything");
+    for (unsigned i = 0; i < ADMIN_READERS_MAX; i++) {
+        fds[i] = admin_connect_as(&admin, WORKER_UID, ADMIN_WIRE_GROUP);
+        ck_assert(is_served(fds[i]));
+    }
+    other = admin_connect_as(&admin, OTHER_WORKER_UID, ADMIN_WIRE_GROUP);
+    admin_expect_goodbye(other, ADMIN__CODE__BUSY, "as many operators as it can");
+    (void)close(other);
+    other = admin_connect(&admin);
+    assert_may_change(other);
+    for (unsigned i = 0; i < ADMIN_READERS_MAX; i++)
+        (void)close(fds[i]);
+}
+END_TEST
+
+/* Its first answer that finds no room is a refusal: no verb was ever asked for. */
+START_TEST(refusals_that_are_not_read_end_the_connection_and_hinder_nobody)
+{
+    static const uint8_t without_verb[] = {0x08, 0x01};
+    int fd = admin_connect(&admin);
+    int other = admin_connect(&admin);
+
+    while (broker_log_count(&admin.broker, "verb=unknown reason=\"it does not read its answer\"") == 0) {
+        (void)record_send(fd, false, without_verb, sizeof without_verb, NULL, 0);
+        ck_assert(is_served(other));
+    }
+    ck_assert(is_served(other));
+    (void)close(other);
+    (void)close(fd);
+}
+END_TEST
+
 START_TEST(who_leaves_amid_an_answer_costs_nothing)
 {
     jitc_client *client = broker_connect(&admin.broker, NULL);
@@ -751,11 +789,13 @@ int main(void)
     tcase_add_test(tests, what_is_no_request_ends_the_connection);
     tcase_add_test(tests, a_request_that_makes_no_sense_is_refused_and_the_next_one_answered);
     tcase_add_test(tests, a_ninth_connection_is_told_that_there_are_enough);
+    tcase_add_test(tests, readers_leave_room_for_who_may_change_something);
     tcase_add_test(tests, who_leaves_amid_an_answer_costs_nothing);
     suite_add_tcase(suite, tests);
     tcase_set_timeout(impatient, 0);
     tcase_add_checked_fixture(impatient, start_impatient, stop);
     tcase_add_test(impatient, an_answer_that_is_not_read_ends_the_connection_and_hinders_nobody);
+    tcase_add_test(impatient, refusals_that_are_not_read_end_the_connection_and_hinder_nobody);
     suite_add_tcase(suite, impatient);
     return suite_run(suite);
 }
