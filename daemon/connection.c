@@ -19,7 +19,6 @@
 #include "proto/record.h"
 
 /* A reply to the largest batch always fits a record. */
-#define RESULT_MAX_BYTES (ERROR_TEXT_MAX_BYTES + 200u)
 _Static_assert(RESULT_MAX_BYTES < RECORD_MAX_BYTES / OPERATIONS_MAX, "a full reply fits a record");
 
 /* How far a client may run ahead of its rate before it is held back. */
