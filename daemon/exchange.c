@@ -12,7 +12,6 @@
 #include "proto/record.h"
 
 /* A reply to the largest batch always fits a record. */
-#define RESULT_MAX_BYTES (ERROR_TEXT_MAX_BYTES + 200u)
 _Static_assert(RESULT_MAX_BYTES < RECORD_MAX_BYTES / OPERATIONS_MAX, "a full reply fits a record");
 
 /* A request of which a part is still to be done, and what it has been answered so far. */

@@ -153,13 +153,16 @@ static const char *check_grants(const struct ledger_grants *grants)
 static const char *check_progress(const struct ledger_page *page)
 {
     uint64_t done = (page->progress & (LEDGER_SENT - 1)) >> 32;
+    /* Where more results are to come, there has to be room for them. */
+    bool is_whole = (page->progress & (LEDGER_READY | LEDGER_SENT)) != 0;
+    uint64_t used_max = is_whole ? RECORD_MAX_BYTES : (done + 1) * RESULT_MAX_BYTES;
 
     if (page->grown_bytes % BLOCK_BYTES != 0 || page->grown_bytes > page->arena_bytes ||
         page->unfilled_bytes % BLOCK_BYTES != 0 || page->unfilled_bytes > page->arena_bytes ||
         page->gives_back > 1)
         return "its arena can't have grown so far";
     if ((page->progress & LEDGER_KEY_SOCKET) != 0 || done > OPERATIONS_MAX ||
-        (uint32_t)page->progress > RECORD_MAX_BYTES || page->intent.kind >= INTENT_COUNT ||
+        (uint32_t)page->progress > used_max || page->intent.kind >= INTENT_COUNT ||
         page->head >= LEDGER_KEY_SOCKET)
         return "no daemon gets so far";
     return NULL;
@@ -211,8 +214,7 @@ const char *ledger_adopt(struct ledger *ledger, int fd)
         flaw = "it has another length than its arena";
     else if (reserve(ledger, 0, LEDGER_PAGE_BYTES) != 0 || map(ledger) != 0)
         flaw = "there is no memory for it";
-    else if (ledger_reserve_answer(ledger, (uint32_t)page.progress) != 0 ||
-             ledger_reserve_units(ledger, page.grown_bytes) != 0)
+    else if (ledger_reserve_answer(ledger, (uint32_t)page.progress) != 0)
         flaw = "there is no memory for what it has";
     if (flaw == NULL && ledger->page->version < LEDGER_VERSION)
         take_step(ledger->page);
@@ -282,8 +284,6 @@ void ledger_cut_units(struct ledger *ledger, uint64_t arena_bytes)
     if (from < to)
         (void)fallocate(ledger->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from,
                         (off_t)(to - from));
-    /* A hole has no memory, and page that is cut in part keeps its own. */
-    ledger->units_bytes = whole_pages(heap_units_bytes(arena_bytes));
     if (ledger->page->grants.write_once == 0)
         return;
     from = written_at(ledger->page->arena_bytes) + written_bytes(arena_bytes, ledger->page->granularity);

@@ -47,6 +47,8 @@
 #define LEDGER_ANSWER_AT 2048u
 #define LEDGER_UNIT_MAX_BYTES 255u
 #define LEDGER_CLASS_MAX_BYTES 31u
+/* Of one result in the answer, and of what is before the first. */
+#define RESULT_MAX_BYTES (ERROR_TEXT_MAX_BYTES + 200u)
 
 /* An operation's key is the number of its entry, or the progress before it with this bit. */
 #define LEDGER_KEY_SOCKET (UINT64_C(1) << 63)
@@ -164,7 +166,7 @@ void ledger_deinit(struct ledger *ledger);
  * Takes the ledger over that `fd` is, which is anything at all: checks that each of its numbers is one that
  * the daemon could have written, and that it can't be made shorter. NULL, or what is wrong: then there is
  * nothing to deinit, and the descriptor is the caller's still. What its intent and its units say is for the
- * session to check.
+ * session to check, and its units have no memory before it knows how long the arena is.
  */
 const char *ledger_adopt(struct ledger *ledger, int fd);
 

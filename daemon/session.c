@@ -262,6 +262,8 @@ static const char *adopt_heap(struct session *session)
 
     page->grown_bytes = session->arena.grown_bytes;
     ledger_cut_units(&session->ledger, page->grown_bytes);
+    if (ledger_reserve_units(&session->ledger, page->grown_bytes) != 0)
+        return "there is no memory for what it has";
     if (page->unfilled_bytes > page->grown_bytes)
         page->unfilled_bytes = page->grown_bytes;
     if (begin_heap(session) != 0)
@@ -273,6 +275,8 @@ static const char *adopt_heap(struct session *session)
     flaw = heap_restore(&session->heap, page->grown_bytes);
     if (flaw != NULL)
         return flaw;
+    if (page->unfilled_bytes > 0 && heap_end_bytes(&session->heap) > 0)
+        return "what it was to fill holds spans";
     return session->heap.spans > session->class->span_max ? "it has more spans than it may" : NULL;
 }
 
@@ -290,6 +294,9 @@ struct session *session_adopt(struct ledger *ledger, int arena_fd, const struct 
     int fd = arena_fd;
 
     *flaw = session == NULL ? "there is no memory for it" : NULL;
+    /* First, as it may be cut to its length. */
+    if (*flaw == NULL && memfd_inode(fd) != page->arena_inode)
+        *flaw = "its arena is another's";
     if (*flaw == NULL)
         *flaw =
             arena_adopt(&session->arena, fd, (enum arena_kind)page->kind, shape.arena_bytes,
@@ -304,8 +311,6 @@ struct session *session_adopt(struct ledger *ledger, int arena_fd, const struct 
     }
     session->ledger = *ledger;
     *ledger = (struct ledger){.fd = -1};
-    if (*flaw == NULL && memfd_inode(session->arena.fd) != page->arena_inode)
-        *flaw = "its arena is another's";
     if (*flaw == NULL && has_died_too_often(page))
         *flaw = "the daemon died of what it asks for, again and again";
     if (*flaw == NULL)
