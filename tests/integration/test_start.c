@@ -439,6 +439,45 @@ START_TEST(a_manager_that_does_not_listen_holds_up_nobody_but_who_is_to_be_store
 }
 END_TEST
 
+static void pass_sockets_and_keep_one(void)
+{
+    pass_sockets_and_watch();
+    (void)setenv("FDSTORE", "1", 1);
+}
+
+/* The first one is the next daemon's. */
+START_TEST(a_session_that_the_manager_has_no_place_for_ends_with_the_daemon_and_is_told)
+{
+    char at[128];
+    int notify;
+    pid_t pid;
+    jitc_options options;
+    jitc_client *kept = NULL;
+    jitc_client *other = NULL;
+    jitc_span span;
+
+    (void)snprintf(at, sizeof at, "%s/notify", folder);
+    notify = bound(at, SOCK_DGRAM);
+    passed = bound(path, SOCK_SEQPACKET);
+    passed_count = 1;
+    ck_assert_int_eq(listen(passed, 10), 0);
+    pid = start(pass_sockets_and_keep_one, ARGUMENTS("--user"));
+    jitc_options_init(&options);
+    options.socket = path;
+    ck_assert_int_eq(jitc_connect(&kept, &options), JITC_OK);
+    ck_assert_int_eq(jitc_connect(&other, &options), JITC_OK);
+    ck_assert_int_eq(kill(pid, SIGTERM), 0);
+    ck_assert_int_eq(await(pid), 0);
+    ck_assert_msg(strstr(said, "session 2: the service manager does not keep it") != NULL, "said: %s", said);
+    ck_assert_int_eq(jitc_alloc(other, &span, 100), JITC_E_DISCONNECTED);
+    ck_assert_msg(strstr(jitc_error_detail(), "the daemon stops") != NULL, "%s", jitc_error_detail());
+    (void)jitc_close(other);
+    (void)jitc_close(kept);
+    (void)close(notify);
+    (void)close(passed);
+}
+END_TEST
+
 START_TEST(a_wrong_wish_for_a_watchdog_does_not_keep_it_from_serving)
 {
     pid_t pid;
@@ -491,6 +530,7 @@ int main(void)
     tcase_add_test(tests, a_user_s_own_is_only_for_that_user);
     tcase_add_test(tests, a_manager_s_socket_is_served_and_the_manager_told);
     tcase_add_test(tests, a_manager_that_does_not_listen_holds_up_nobody_but_who_is_to_be_stored);
+    tcase_add_test(tests, a_session_that_the_manager_has_no_place_for_ends_with_the_daemon_and_is_told);
     tcase_add_test(tests, a_wrong_wish_for_a_watchdog_does_not_keep_it_from_serving);
     tcase_add_test(tests, sockets_of_another_kind_none_and_too_many_are_refused);
     suite_add_tcase(suite, tests);
