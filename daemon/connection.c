@@ -159,6 +159,8 @@ static void leave_session(struct connection *connection, enum status status)
         return;
     /* Where only the daemon ends, mapped code runs on. */
     if (status != STATUS_STOPPING) {
+        /* The store has its socket as well: its client is to see the end, and no other daemon to go on. */
+        (void)shutdown(connection->fd, SHUT_RDWR);
         if (connection->is_executor) {
             executor_store_name(connection, name);
             if (connection->is_stored)
@@ -168,8 +170,6 @@ static void leave_session(struct connection *connection, enum status status)
                 executor_end_all(connection);
             session->ledger.page->state = LEDGER_ORPHANED;
             ledger_order();
-            /* The store has its socket as well, and the client is to see the end. */
-            (void)shutdown(connection->fd, SHUT_RDWR);
         }
         if (session->refs == 1)
             end_session(server, session);
@@ -177,19 +177,28 @@ static void leave_session(struct connection *connection, enum status status)
     connection->session = session_unref(session);
 }
 
-static void end_plane(struct connection *connection, enum status status)
+static void end_plane(struct connection *connection, enum status status, bool leaves)
 {
-    enum plane_end how = status != STATUS_STOPPING    ? PLANE_REVOKE
-                         : connection->server->leaves ? PLANE_LEAVE
-                                                      : PLANE_END;
+    enum plane_end how = status != STATUS_STOPPING ? PLANE_REVOKE : leaves ? PLANE_LEAVE : PLANE_END;
 
     if (plane_is_there(&connection->plane))
         plane_end(&connection->plane, how, on_plane_closed);
 }
 
+/* Only the daemon ends; the connection is the next one's. */
+static bool is_left(const struct connection *connection, enum status status)
+{
+    const struct session *session = connection->session;
+
+    if (status != STATUS_STOPPING || !connection->server->leaves)
+        return false;
+    /* Who has no session yet finds the next daemon by itself. */
+    return session == NULL || (connection->is_executor ? connection->is_stored : session->is_stored);
+}
+
 void connection_end(struct connection *connection, enum status status, const char *reason)
 {
-    bool leaves = status == STATUS_STOPPING && connection->server->leaves;
+    bool leaves = is_left(connection, status);
     bool unread = !leaves && record_is_unread(connection->fd);
 
     if (connection->lingers) {
@@ -198,7 +207,6 @@ void connection_end(struct connection *connection, enum status status, const cha
     }
     if (!leaves)
         log_end(connection, reason);
-    /* Who has no session yet finds the next daemon by itself. */
     if (status != STATUS_OK && !leaves)
         connection_say_goodbye(connection->fd, status, reason);
     (void)uv_poll_stop(&connection->poll);
@@ -207,7 +215,7 @@ void connection_end(struct connection *connection, enum status status, const cha
 
     if (connection->audit.to != AUDIT_OFF)
         audit_end(connection->server->audit, &connection->audit);
-    end_plane(connection, status);
+    end_plane(connection, status, leaves);
     leave_session(connection, status);
     free(connection->pending);
     connection->pending = NULL;
@@ -244,6 +252,12 @@ static void on_throttle_over(uv_timer_t *timer)
     plane_resume(&connection->plane);
 }
 
+void connection_put_off_reading(struct connection *connection, uint64_t wait_ns)
+{
+    connection_wait_for(connection, UV_DISCONNECT);
+    (void)uv_timer_start(&connection->timer, on_throttle_over, wait_ns / NS_PER_MS + 1, 0);
+}
+
 /* Reads on, at once or when the client's rate permits it. */
 void connection_read_on(struct connection *connection)
 {
@@ -252,11 +266,8 @@ void connection_read_on(struct connection *connection)
     uint64_t now = due_ns == 0 ? 0 : uv_hrtime();
 
     if (due_ns > now + RATE_BURST_NS) {
-        uint64_t wait_ns = due_ns - now - RATE_BURST_NS;
-
-        connection_wait_for(connection, UV_DISCONNECT);
         plane_pause(&connection->plane);
-        (void)uv_timer_start(&connection->timer, on_throttle_over, wait_ns / NS_PER_MS + 1, 0);
+        connection_put_off_reading(connection, due_ns - now - RATE_BURST_NS);
         return;
     }
     connection_wait_for(connection, UV_READABLE);

@@ -85,6 +85,8 @@ bool connection_is_paced(const struct connection *connection);
 /* Reads on, at once or when the client's rate permits it. */
 void connection_read_on(struct connection *connection);
 void connection_wait_for(struct connection *connection, int events);
+/* Reads no more from the socket for that long, and a millisecond. */
+void connection_put_off_reading(struct connection *connection, uint64_t wait_ns);
 
 /* Counts it, and logs the first ones. */
 void connection_note_refusal(struct connection *connection, const char *what, const struct result *result);

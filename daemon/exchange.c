@@ -332,6 +332,16 @@ static void open_executor(struct connection *connection, uint64_t id, const stru
 
 /* ---- Records ------------------------------------------------------------------------ */
 
+/* True: what it asks for has to be stored, and that has to wait; the record stays where it is. */
+static bool waits_for_store(struct connection *connection)
+{
+    uint64_t wait_ns = store_wait_ns(&connection->server->store, connection->peer.uid, uv_hrtime());
+
+    if (wait_ns > 0)
+        connection_put_off_reading(connection, wait_ns);
+    return wait_ns > 0;
+}
+
 static void handle_request(struct connection *connection, const struct request_record *record,
                            size_t record_bytes)
 {
@@ -339,8 +349,7 @@ static void handle_request(struct connection *connection, const struct request_r
     struct result error;
 
     result_init(&error);
-    /* Its client waits until the executor can be stored; the record stays where it is. */
-    if (record->has_open_executor && !store_has_room(&connection->server->store))
+    if (record->has_open_executor && waits_for_store(connection))
         return;
     if (check_request(record, &error) != STATUS_OK)
         refuse_request(connection, record->id, &error);
@@ -424,8 +433,7 @@ static void read_record(struct connection *connection)
     bool resumes = connection->resumes;
     int flaw;
 
-    /* A client waits that would have to be stored, not the daemon. */
-    if (!connection->has_hello && !store_has_room(&server->store))
+    if (connection->session == NULL && waits_for_store(connection))
         return;
     flaw = receive(connection, &record);
     if (flaw == -EAGAIN)

@@ -59,6 +59,7 @@ static void store_executor(struct connection *executor)
     int error;
 
     executor_store_name(executor, name);
+    store_pace(&executor->server->store, executor->peer.uid, uv_hrtime());
     error = store_add(&executor->server->store, name, &executor->fd, 1);
     LEDGER_STEP();
     executor->is_stored = error == 0;

@@ -87,6 +87,7 @@ static int store_session(struct connection *connection, uint64_t hello_id)
     page->state = LEDGER_LIVE;
     ledger_order();
     session_store_name(session, name);
+    store_pace(store, connection->peer.uid, uv_hrtime());
     error = store_add(store, name, fds, plane_is_there(plane) ? 5 : 3);
     LEDGER_STEP();
     session->is_stored = error == 0;

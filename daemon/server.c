@@ -76,10 +76,15 @@ static void on_prepare(uv_prepare_t *handle)
     server->turn++;
 }
 
+/* By the store's socket, where there is one: sd_notify() would wait for a manager that has no room. */
 static void on_watchdog(uv_timer_t *timer)
 {
-    (void)timer;
-    (void)sd_notify(0, "WATCHDOG=1");
+    const struct server *server = timer->data;
+
+    if (!store_is_there(&server->store))
+        (void)sd_notify(0, "WATCHDOG=1");
+    else if (store_say(&server->store, "WATCHDOG=1") == -EAGAIN)
+        (void)uv_timer_start(timer, on_watchdog, RETRY_MS, uv_timer_get_repeat(timer));
 }
 
 static int start_signals(struct server *server)
@@ -113,6 +118,7 @@ static void start_watchdog(struct server *server)
         return;
     (void)uv_timer_init(&server->loop, &server->watchdog);
     server->has_watchdog = true;
+    server->watchdog.data = server;
     (void)uv_timer_start(&server->watchdog, on_watchdog, period_ms, period_ms);
 }
 

@@ -13,6 +13,8 @@
 
 #include "daemon/log.h"
 
+#define PACE_NS (UINT64_C(1000000000) / STORE_RATE)
+
 struct store_removal {
     struct store_removal *next;
     char name[STORE_NAME_MAX_BYTES + 1];
@@ -47,8 +49,10 @@ void store_init(struct store *store, uv_loop_t *loop)
     const char *path = getenv("NOTIFY_SOCKET");
     const char *room = getenv("FDSTORE"); /* systemd 254 and up says how much there is */
 
-    *store = (struct store){.socket = -1};
-    if (path == NULL || (room != NULL && strcmp(room, "0") == 0))
+    *store = (struct store){.socket = -1, .count_max = UINT64_MAX};
+    if (room != NULL)
+        store->count_max = strtoull(room, NULL, 10);
+    if (path == NULL || store->count_max == 0)
         return;
     store->socket = connect_to_manager(path);
     if (store->socket >= 0 && uv_poll_init(loop, &store->poll, store->socket) != 0) {
@@ -105,11 +109,52 @@ void store_deinit(struct store *store)
     store->socket = -1;
 }
 
-bool store_has_room(const struct store *store)
+int store_say(const struct store *store, const char *text)
+{
+    return record_send(store->socket, false, text, strlen(text), NULL, 0);
+}
+
+/* The user's; or, where it has none yet, that of who is least ahead, for the user to take over as it is. */
+static struct store_pace *find_pace(struct store *store, uid_t uid)
+{
+    struct store_pace *least = &store->paces[0];
+
+    for (unsigned i = 0; i < STORE_PACES; i++) {
+        struct store_pace *pace = &store->paces[i];
+
+        if (pace->uid == uid && pace->due_ns != 0)
+            return pace;
+        if (pace->due_ns < least->due_ns)
+            least = pace;
+    }
+    return least;
+}
+
+static bool has_room(const struct store *store)
 {
     struct pollfd manager = {.fd = store->socket, .events = POLLOUT};
 
-    return store->socket < 0 || poll(&manager, 1, 0) != 0;
+    return store->removals == NULL && poll(&manager, 1, 0) != 0;
+}
+
+uint64_t store_wait_ns(struct store *store, uid_t uid, uint64_t now_ns)
+{
+    uint64_t due_ns = find_pace(store, uid)->due_ns;
+    uint64_t allowed_ns = now_ns + (STORE_BURST - 1) * PACE_NS;
+
+    if (store->socket < 0)
+        return 0;
+    if (due_ns > allowed_ns)
+        return due_ns - allowed_ns;
+    return has_room(store) ? 0 : STORE_RETRY_NS;
+}
+
+void store_pace(struct store *store, uid_t uid, uint64_t now_ns)
+{
+    struct store_pace *pace = find_pace(store, uid);
+
+    pace->uid = uid;
+    pace->due_ns = (pace->due_ns > now_ns ? pace->due_ns : now_ns) + PACE_NS;
 }
 
 static int send_addition(const struct store *store, const char *name, int fd)
@@ -139,6 +184,7 @@ static int send_parcel(const struct store *store, const char *name, const int *f
 void store_note(struct store *store, const char *name)
 {
     store->names_bytes += strlen(name) + 1;
+    store->count++;
 }
 
 int store_add(struct store *store, const char *name, const int *fds, unsigned count)
@@ -147,7 +193,7 @@ int store_add(struct store *store, const char *name, const int *fds, unsigned co
 
     if (store->socket < 0)
         return 0;
-    if (store->names_bytes + strlen(name) + 1 > STORE_NAMES_MAX_BYTES)
+    if (store->count >= store->count_max || store->names_bytes + strlen(name) + 1 > STORE_NAMES_MAX_BYTES)
         return -ENOSPC;
     error = count == 1 ? send_addition(store, name, fds[0]) : send_parcel(store, name, fds, count);
     if (error == 0)
@@ -174,6 +220,7 @@ void store_remove(struct store *store, const char *name)
     if (store->socket < 0)
         return;
     store->names_bytes -= strlen(name) + 1;
+    store->count--;
     if (store->removals == NULL && send_removal(store, name) != -EAGAIN)
         return;
     removal = calloc(1, sizeof *removal);

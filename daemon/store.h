@@ -4,6 +4,9 @@
  * comes back to the next one by LISTEN_FDS.
  *
  * Invariants:
+ * - The manager, which serves the whole machine, has little to do for a user who comes and goes without end:
+ *   each may add so many a second. Who would be ahead of that waits.
+ * - What is to be removed goes before what is to be added: so the manager never has more than we count.
  * - To add waits for nothing: who has no room now is told so, and the client waits, not the daemon.
  * - What is to be removed is removed, later if need be. Until then it is only a burden: a ledger says
  *   by itself that its session has ended.
@@ -12,6 +15,8 @@
 #define DAEMON_STORE_H
 
 #include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
 #include <uv.h>
 
 #include "proto/record.h"
@@ -20,13 +25,29 @@
 /* All names are one string in the environment of the next process, of which the kernel takes 128 KiB. */
 #define STORE_NAMES_MAX_BYTES (120u << 10)
 
+/* What a user may add a second, and at once after a rest. */
+#define STORE_RATE 100u
+#define STORE_BURST 1000u
+/* Users that are ahead of their rate at the same time; more than that share one. */
+#define STORE_PACES 64u
+/* How long to wait for a manager that has no room. */
+#define STORE_RETRY_NS UINT64_C(10000000)
+
 struct store_removal;
+
+struct store_pace {
+    uid_t uid;
+    uint64_t due_ns; /* by when what was added would be at the rate */
+};
 
 struct store {
     int socket;                     /* to the manager; -1: there is none, and nothing is stored */
     uv_poll_t poll;                 /* of the socket, while there are removals */
     struct store_removal *removals; /* that the manager had no room for yet */
     size_t names_bytes;             /* of all that is stored, each with a separator */
+    uint64_t count;                 /* of them */
+    uint64_t count_max;             /* that the manager takes; UINT64_MAX: it does not say */
+    struct store_pace paces[STORE_PACES];
 };
 
 /* Connects to $NOTIFY_SOCKET, if there is one and the manager may have a store. */
@@ -39,11 +60,16 @@ static inline bool store_is_there(const struct store *store)
     return store->socket >= 0;
 }
 
-/* Whether store_add() would find room just now. */
-bool store_has_room(const struct store *store);
+/* Tells the manager something else, without waiting. 0 or -errno: -EAGAIN where it has no room. */
+int store_say(const struct store *store, const char *text);
+
+/* 0: that user may add something, and there is room; or how long to wait before asking once more. */
+uint64_t store_wait_ns(struct store *store, uid_t uid, uint64_t now_ns);
+/* That user adds something. */
+void store_pace(struct store *store, uid_t uid, uint64_t now_ns);
 /*
  * Stores them under a name of their own. 0 or -errno: none of them is stored; -ENOSPC: there are too many
- * names.
+ * already, or their names are too long.
  *
  * More than one are stored as one, a *parcel*: a socket with a record of one byte in it, which brings them.
  * For the manager compares each descriptor with all that it has, and has to name each in the environment of

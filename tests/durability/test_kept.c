@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* Whatever ends the daemon, or replaces it: its sessions are there afterwards, and what runs runs on. */
 #include <check.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -284,6 +288,51 @@ START_TEST(with_a_wrong_policy_those_who_were_there_are_served_and_no_others_unt
 }
 END_TEST
 
+/* ---- A supervisor that is slow ------------------------------------------------------------------------ */
+
+/* So that nothing the daemon has to say finds room. */
+static void silence_the_supervisor(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    ck_assert_int_eq(kill(broker.pid, SIGSTOP), 0);
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%.99s.notify", broker.socket);
+    ck_assert_int_eq(connect(fd, (const struct sockaddr *)&address, sizeof address), 0);
+    while (send(fd, "", 1, 0) > 0)
+        continue;
+    ck_assert_int_eq(errno, EAGAIN);
+    (void)close(fd);
+}
+
+START_TEST(an_executor_that_was_ended_stays_so_where_the_supervisor_did_not_come_to_hear_of_it)
+{
+    jitc_client *owner;
+    uint8_t goodbye[512];
+    pid_t daemon;
+    int end;
+    int status;
+
+    start(FOR_ALL);
+    owner = broker_connect(&broker, NULL);
+    (void)write_code(owner, 1);
+    assert_status(JITC_OK, "", jitc_open_executor(owner, &end));
+    silence_the_supervisor();
+    ck_assert_int_eq(send(end, "\xff", 1, 0), 1);
+    ck_assert_int_gt(recv(end, goodbye, sizeof goodbye, 0), 0);
+    daemon = supervised_daemon(&broker);
+    ck_assert_int_eq(kill(daemon, SIGKILL), 0);
+    ck_assert_int_eq(kill(broker.pid, SIGCONT), 0);
+    (void)supervised_await_daemon(&broker, daemon);
+    ck_assert_int_eq(recv(end, goodbye, sizeof goodbye, 0), 0);
+    ck_assert_int_eq(send(end, "\xff", 1, MSG_NOSIGNAL), -1);
+    (void)close(end);
+    (void)jitc_close(owner);
+    ck_assert_int_eq(waitpid(broker.pid, &status, WNOHANG), 0);
+    broker_stop(&broker);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("kept");
@@ -299,6 +348,8 @@ int main(void)
     tcase_add_test(tests, an_upgrade_that_would_not_work_changes_nothing);
     tcase_add_test(tests,
                    with_a_wrong_policy_those_who_were_there_are_served_and_no_others_until_it_is_right);
+    tcase_add_test(tests,
+                   an_executor_that_was_ended_stays_so_where_the_supervisor_did_not_come_to_hear_of_it);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }

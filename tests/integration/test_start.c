@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/harness/broker.h"
@@ -365,6 +366,118 @@ START_TEST(a_manager_s_socket_is_served_and_the_manager_told)
 }
 END_TEST
 
+/* As any process may do that can reach a manager's socket; until there is no room. */
+static void fill(const char *at)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%.100s", at);
+    ck_assert_int_eq(connect(fd, (const struct sockaddr *)&address, sizeof address), 0);
+    while (send(fd, "WATCHDOG=1", 10, 0) > 0)
+        continue;
+    ck_assert_int_eq(errno, EAGAIN);
+    (void)close(fd);
+}
+
+static uint64_t nanoseconds(clockid_t clock)
+{
+    struct timespec now;
+
+    ck_assert_int_eq(clock_gettime(clock, &now), 0);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+START_TEST(a_manager_that_does_not_listen_holds_up_nobody_but_who_is_to_be_stored)
+{
+    char at[128];
+    int notify;
+    int status;
+    pid_t pid;
+    pid_t late;
+    clockid_t clock;
+    uint64_t used_ns;
+    jitc_options options;
+    jitc_client *client = NULL;
+    jitc_span span;
+
+    (void)snprintf(at, sizeof at, "%s/notify", folder);
+    notify = bound(at, SOCK_DGRAM);
+    passed = bound(path, SOCK_SEQPACKET);
+    passed_count = 1;
+    ck_assert_int_eq(listen(passed, 10), 0);
+    pid = start(pass_sockets_and_watch, ARGUMENTS("--user"));
+    assert_notified(notify, "READY=1", false);
+    jitc_options_init(&options);
+    options.socket = path;
+    ck_assert_int_eq(jitc_connect(&client, &options), JITC_OK);
+
+    fill(at);
+    late = fork();
+    ck_assert_int_ge(late, 0);
+    if (late == 0) {
+        jitc_client *other = NULL;
+
+        _exit(jitc_connect(&other, &options) == JITC_OK ? EXIT_SUCCESS : EXIT_FAILURE);
+    }
+    ck_assert_int_eq(clock_getcpuclockid(pid, &clock), 0);
+    used_ns = nanoseconds(clock);
+    (void)usleep(500000); /* of which it has to say five times that all is well */
+    ck_assert_uint_lt(nanoseconds(clock) - used_ns, 25000000);
+    ck_assert_int_eq(waitpid(late, &status, WNOHANG), 0);
+    ck_assert_int_eq(jitc_alloc(client, &span, 100), JITC_OK);
+
+    assert_notified(notify, "FDSTORE=1\nFDPOLL=0\nFDNAME=session-1", true);
+    assert_notified(notify, "FDSTORE=1\nFDPOLL=0\nFDNAME=session-2", true);
+    ck_assert_int_eq(waitpid(late, &status, 0), late);
+    ck_assert_int_eq(status, 0);
+    ck_assert_int_eq(kill(pid, SIGTERM), 0);
+    ck_assert_int_eq(await(pid), 0);
+    (void)jitc_close(client);
+    (void)close(notify);
+    (void)close(passed);
+}
+END_TEST
+
+static void pass_sockets_and_keep_one(void)
+{
+    pass_sockets_and_watch();
+    (void)setenv("FDSTORE", "1", 1);
+}
+
+/* The first one is the next daemon's. */
+START_TEST(a_session_that_the_manager_has_no_place_for_ends_with_the_daemon_and_is_told)
+{
+    char at[128];
+    int notify;
+    pid_t pid;
+    jitc_options options;
+    jitc_client *kept = NULL;
+    jitc_client *other = NULL;
+    jitc_span span;
+
+    (void)snprintf(at, sizeof at, "%s/notify", folder);
+    notify = bound(at, SOCK_DGRAM);
+    passed = bound(path, SOCK_SEQPACKET);
+    passed_count = 1;
+    ck_assert_int_eq(listen(passed, 10), 0);
+    pid = start(pass_sockets_and_keep_one, ARGUMENTS("--user"));
+    jitc_options_init(&options);
+    options.socket = path;
+    ck_assert_int_eq(jitc_connect(&kept, &options), JITC_OK);
+    ck_assert_int_eq(jitc_connect(&other, &options), JITC_OK);
+    ck_assert_int_eq(kill(pid, SIGTERM), 0);
+    ck_assert_int_eq(await(pid), 0);
+    ck_assert_msg(strstr(said, "session 2: the service manager does not keep it") != NULL, "said: %s", said);
+    ck_assert_int_eq(jitc_alloc(other, &span, 100), JITC_E_DISCONNECTED);
+    ck_assert_msg(strstr(jitc_error_detail(), "the daemon stops") != NULL, "%s", jitc_error_detail());
+    (void)jitc_close(other);
+    (void)jitc_close(kept);
+    (void)close(notify);
+    (void)close(passed);
+}
+END_TEST
+
 START_TEST(a_wrong_wish_for_a_watchdog_does_not_keep_it_from_serving)
 {
     pid_t pid;
@@ -416,6 +529,8 @@ int main(void)
     tcase_add_test(tests, a_path_that_is_no_address_is_told);
     tcase_add_test(tests, a_user_s_own_is_only_for_that_user);
     tcase_add_test(tests, a_manager_s_socket_is_served_and_the_manager_told);
+    tcase_add_test(tests, a_manager_that_does_not_listen_holds_up_nobody_but_who_is_to_be_stored);
+    tcase_add_test(tests, a_session_that_the_manager_has_no_place_for_ends_with_the_daemon_and_is_told);
     tcase_add_test(tests, a_wrong_wish_for_a_watchdog_does_not_keep_it_from_serving);
     tcase_add_test(tests, sockets_of_another_kind_none_and_too_many_are_refused);
     suite_add_tcase(suite, tests);
