@@ -88,6 +88,8 @@ for unit in jitbrokerd.service user/jitbrokerd.service; do
         "$(sed -n 's/^LimitNOFILE=/FileDescriptorStoreMax=/p' "$scratch/$unit")"; do
         grep -qx "$setting" "$scratch/$unit" || fail "$unit lacks $setting"
     done
+    grep -q '^SystemCallFilter=.*\bconnect\b' "$scratch/$unit" ||
+        fail "$unit does not allow connect, by which the daemon reaches the manager's store"
 done
 grep -q '^SystemCallFilter=.*\bmemfd_create\b' "$scratch/jitbrokerd.service" ||
     fail "jitbrokerd.service does not allow memfd_create"
