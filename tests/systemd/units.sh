@@ -43,7 +43,7 @@ for unit in jitbrokerd.service jitworker@.service user/jitbrokerd.service; do
     ! grep -q '@[A-Z_]*@' "$scratch/$unit" || fail "$unit has a placeholder left"
 done
 cp "$source/jitbrokerd.socket" "$source/jitbrokerd-admin.socket" "$scratch/"
-cp "$source/user/jitbrokerd.socket" "$scratch/user/"
+cp "$source/user/jitbrokerd.socket" "$source/user/jitbrokerd-admin.socket" "$scratch/user/"
 
 # verify SCOPE UNIT...: no complaint, not even a warning. What it says of other
 # units on this machine is none of our business.
@@ -63,7 +63,7 @@ verify() {
 (cd "$scratch" && ln -s jitworker@.service jitworker@worker.service)
 verify --system "$scratch/jitbrokerd.socket" "$scratch/jitbrokerd-admin.socket" "$scratch/jitbrokerd.service" \
     "$scratch/jitworker@worker.service"
-verify --user "$scratch/user/jitbrokerd.socket" "$scratch/user/jitbrokerd.service"
+verify --user "$scratch/user/jitbrokerd.socket" "$scratch/user/jitbrokerd-admin.socket" "$scratch/user/jitbrokerd.service"
 
 # exposure UNIT MAX
 exposure() {
@@ -88,6 +88,8 @@ for unit in jitbrokerd.service user/jitbrokerd.service; do
         "$(sed -n 's/^LimitNOFILE=/FileDescriptorStoreMax=/p' "$scratch/$unit")"; do
         grep -qx "$setting" "$scratch/$unit" || fail "$unit lacks $setting"
     done
+    grep -q '^SystemCallFilter=.*\bconnect\b' "$scratch/$unit" ||
+        fail "$unit does not allow connect, by which the daemon reaches the manager's store"
 done
 grep -q '^SystemCallFilter=.*\bmemfd_create\b' "$scratch/jitbrokerd.service" ||
     fail "jitbrokerd.service does not allow memfd_create"
