@@ -57,9 +57,10 @@ static int close_fd(int fd)
     return -1;
 }
 
-/* The number behind the kind, or the second one; 0: there is none. */
+/* The number behind the kind, or an executor's second one; 0: there is none that a daemon gives. */
 static uint64_t number_of(const char *name, unsigned which)
 {
+    char behind = is_of(name, "executor-") && which == 0 ? '-' : '\0';
     const char *at = name;
     uint64_t number;
     char *end;
@@ -73,7 +74,7 @@ static uint64_t number_of(const char *name, unsigned which)
         return 0;
     errno = 0;
     number = strtoull(at, &end, 10);
-    return errno == 0 && (*end == '\0' || *end == '-') ? number : 0;
+    return errno == 0 && *end == behind && number <= INT64_MAX ? number : 0;
 }
 
 /* ---- Sessions ------------------------------------------------------------------------------ */
@@ -279,8 +280,9 @@ static bool adopt_parcel(struct server *server, const struct stored *stored, str
 static void adopt_executor(struct server *server, const struct stored *stored, const struct found *found)
 {
     struct connection *executor = NULL;
-    const char *flaw = found == NULL ? "its session is not there"
-                                     : adopt_connection(server, stored->fd, found, &executor, true);
+    const char *flaw = number_of(stored->name, 1) == 0 ? "it has no number"
+                       : found == NULL                 ? "its session is not there"
+                                       : adopt_connection(server, stored->fd, found, &executor, true);
 
     if (flaw != NULL) {
         (void)close(stored->fd);
@@ -290,8 +292,6 @@ static void adopt_executor(struct server *server, const struct stored *stored, c
     store_note(&server->store, stored->name);
     executor->is_stored = true;
     executor->number = number_of(stored->name, 1);
-    if (executor->number > server->executors_started)
-        server->executors_started = executor->number;
 }
 
 /* ---- All ---------------------------------------------------------------------------------------- */
@@ -317,18 +317,35 @@ static unsigned adopt_sessions(struct server *server, const struct stored *store
     unsigned sessions = 0;
 
     for (unsigned i = 0; i < count; i++) {
-        const struct session *session;
-
-        if (!is_of(stored[i].name, "session-") || !adopt_parcel(server, &stored[i], &found[sessions]))
+        if (!is_of(stored[i].name, "session-"))
+            continue;
+        /* What is stored twice would be removed twice. */
+        if (find(found, sessions, number_of(stored[i].name, 0)) != NULL) {
+            log_line(LOG_WARNING, "not adopted: %s: it is there already", stored[i].name);
+            (void)close(stored[i].fd);
+            continue;
+        }
+        if (!adopt_parcel(server, &stored[i], &found[sessions]))
             continue;
         store_note(&server->store, stored[i].name);
         found[sessions].session->is_stored = true;
-        session = found[sessions++].session;
-        *arena_bytes += session->shape.arena_bytes;
-        if (session->id > server->sessions_started)
-            server->sessions_started = session->id;
+        *arena_bytes += found[sessions++].session->shape.arena_bytes;
     }
     return sessions;
+}
+
+/*
+ * Those that are not adopted count as well: their names are still to be removed, and would take with them
+ * what is stored by the same.
+ */
+static void go_on_counting(struct server *server, const struct stored *stored)
+{
+    bool is_executor = is_of(stored->name, "executor-");
+    uint64_t number = number_of(stored->name, is_executor ? 1 : 0);
+    uint64_t *started = is_executor ? &server->executors_started : &server->sessions_started;
+
+    if (number > *started)
+        *started = number;
 }
 
 /* All are there now; one that ends may end others, which the loop frees later. */
@@ -356,6 +373,8 @@ unsigned adoption_run(struct server *server, const struct stored *stored, unsign
             (void)close(stored[i].fd);
         return 0;
     }
+    for (unsigned i = 0; i < count; i++)
+        go_on_counting(server, &stored[i]);
     sessions = adopt_sessions(server, stored, count, found, arena_bytes);
     for (unsigned i = 0; i < count; i++) {
         if (is_of(stored[i].name, "executor-"))

@@ -141,11 +141,12 @@ static bool is_eventfd(int fd)
 
 static const char *check_ring(const struct plane *plane)
 {
+    const int wanted = F_SEAL_SHRINK | F_SEAL_GROW;
+    int seals = fcntl(plane->memory_fd, F_GET_SEALS);
     struct stat status;
 
-    if ((fcntl(plane->memory_fd, F_GET_SEALS) & (F_SEAL_SHRINK | F_SEAL_GROW)) !=
-            (F_SEAL_SHRINK | F_SEAL_GROW) ||
-        fstat(plane->memory_fd, &status) != 0 || status.st_size != RING_BYTES)
+    if (seals < 0 || (seals & wanted) != wanted || fstat(plane->memory_fd, &status) != 0 ||
+        status.st_size != RING_BYTES)
         return "its ring is not of this format";
     if (memfd_inode(plane->memory_fd) != plane->connection->session->ledger.page->ring_inode)
         return "its ring is another's";

@@ -67,7 +67,7 @@ void store_init(struct store *store, uv_loop_t *loop)
 static int send_removal(const struct store *store, const char *name)
 {
     char text[STORE_NAME_MAX_BYTES + 32];
-    int length = snprintf(text, sizeof text, "FDSTOREREMOVE=1\nFDNAME=%s", name);
+    int length = snprintf(text, sizeof text, "FDSTOREREMOVE=1\nFDNAME=%.*s", (int)STORE_NAME_MAX_BYTES, name);
 
     return record_send(store->socket, false, text, (size_t)length, NULL, 0);
 }
