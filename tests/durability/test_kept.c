@@ -320,6 +320,7 @@ START_TEST(an_executor_that_was_ended_stays_so_where_the_supervisor_did_not_come
     silence_the_supervisor();
     ck_assert_int_eq(send(end, "\xff", 1, 0), 1);
     ck_assert_int_gt(recv(end, goodbye, sizeof goodbye, 0), 0);
+    ck_assert_int_eq(recv(end, goodbye, sizeof goodbye, 0), 0); /* it has ended, not only said so */
     daemon = supervised_daemon(&broker);
     ck_assert_int_eq(kill(daemon, SIGKILL), 0);
     ck_assert_int_eq(kill(broker.pid, SIGCONT), 0);
