@@ -10,7 +10,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 
 usage() {
-    echo "usage: $0 [--keep] request|reply|config|session|connection|admin|ring|scan|heap_restore|all SECONDS" >&2
+    echo "usage: $0 [--keep] request|reply|config|session|connection|admin|ring|scan|heap_restore|adoption|all SECONDS" >&2
     exit 2
 }
 
@@ -21,8 +21,8 @@ if [ "${1-}" = --keep ]; then
 fi
 [ $# -eq 2 ] || usage
 case $1 in
-request | reply | config | session | connection | admin | ring | scan | heap_restore) targets=$1 ;;
-all) targets="request reply config session connection admin ring scan heap_restore" ;;
+request | reply | config | session | connection | admin | ring | scan | heap_restore | adoption) targets=$1 ;;
+all) targets="request reply config session connection admin ring scan heap_restore adoption" ;;
 *) usage ;;
 esac
 case $2 in
