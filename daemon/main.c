@@ -164,10 +164,10 @@ struct passed {
     unsigned listeners_count;
 };
 
-/* False: it can't be served, which was logged. The names are freed with the process. */
+/* False: it can't be served, which was logged. */
 static bool sort_passed(struct passed *passed)
 {
-    char **names = NULL;
+    static char **names; /* freed with the process */
     int count = sd_listen_fds_with_names(1, &names);
 
     if (count < 0) {

@@ -325,7 +325,8 @@ START_TEST(an_executor_that_was_ended_stays_so_where_the_supervisor_did_not_come
     ck_assert_int_eq(kill(daemon, SIGKILL), 0);
     ck_assert_int_eq(kill(broker.pid, SIGCONT), 0);
     (void)supervised_await_daemon(&broker, daemon);
-    ck_assert_int_eq(recv(end, goodbye, sizeof goodbye, 0), 0);
+    (void)jitc_close(broker_connect(&broker, NULL));            /* the next one has adopted what there was */
+    ck_assert_int_le(recv(end, goodbye, sizeof goodbye, 0), 0); /* or ECONNRESET, once */
     ck_assert_int_eq(send(end, "\xff", 1, MSG_NOSIGNAL), -1);
     (void)close(end);
     (void)jitc_close(owner);
