@@ -15,6 +15,15 @@ is "socket" "$(property jitbrokerd.socket ActiveState) $(systemctl is-enabled ji
 is "daemon before anyone connects" "$(property $daemon ActiveState)" inactive
 is "socket's mode" "$(stat -c %a:%U /run/jitbroker/socket)" 666:root
 is "its directory's" "$(stat -c %a:%U /run/jitbroker)" 755:root
+is "operators' socket" "$(property jitbrokerd-admin.socket ActiveState) $(stat -c %a:%U:%G /run/jitbroker/admin)" \
+    "active 660:root:jitbroker-admin"
+# What the units say is to be read about them is there.
+for page in $(systemctl cat jitbrokerd.service jitbrokerd.socket jitbrokerd-admin.socket jitworker@.service |
+    sed -n 's/^Documentation=//p' | tr ' ' '\n' | sed -n 's/^man:\(.*\)(\(.\))$/man\2\/\1.\2/p' | sort -u); do
+    gzip -t "/usr/share/man/$page.gz" || fail "no manual page $page"
+done
+is "completion" "$(bash -c '. /usr/share/bash-completion/completions/jitbrokerctl; complete -p jitbrokerctl' 2>&1 |
+    grep -c jitbrokerctl)" 1
 
 workers=$(systemctl cat jitworker@.service | sed -n 's/^ExecStart=\(.*\)\/%i .*/\1/p')
 policy=$(jitbrokerd --check-config | sed -n '1s|: .*||p')
@@ -53,6 +62,14 @@ work doctor
 is "daemon after the first connection" "$(property $daemon ActiveState)" active
 if journalctl -q -u $daemon --no-pager | grep -q 'session_started: session=1 .* ring=yes'; then ok "its session has a ring"
 else fail "the unit's confinement leaves its session without a ring"; fi
+journalctl --sync
+# fields MATCH...: how many records of the journal have these fields
+fields() { journalctl -q --no-pager -o cat -u $daemon "$@" | wc -l; }
+is "its start as the fields of a record" "$(fields JITBROKER_EVENT=session_started JITBROKER_SESSION=1 \
+    JITBROKER_CLASS=default PRIORITY=6 SYSLOG_IDENTIFIER=jitbrokerd)" 1
+is "its end" "$(fields JITBROKER_EVENT=session_ended JITBROKER_SESSION=1)" 1
+if [ "$(fields JITBROKER_EVENT=session_refused PRIORITY=5)" -gt 0 ]; then ok "so was who was refused"
+else fail "no record has the event of who was refused"; fi
 pid=$(property $daemon MainPID)
 is "its user" "$(stat -c %U "/proc/$pid")" jitbroker
 status_of() { awk -v key="$1:" '$1 == key { print $2 }' "/proc/$pid/status"; }
@@ -234,6 +251,9 @@ if systemctl start user-manager.service; then
     if as_user jitbrokerctl doctor >/jitbroker-test/doctor 2>&1; then ok "the user's broker runs code"
     else fail "the user's broker does not run code"; sed 's/^/    /' /jitbroker-test/doctor; fi
     is "user's daemon after that" "$(as_user systemctl --user show --value -p ActiveState $daemon)" active
+    if as_user jitbrokerctl "--admin=/run/user/$uid/jitbroker/admin" status >status.text 2>&1; then
+        ok "it tells its user what it does"
+    else fail "it does not tell its user what it does: $(cat status.text)"; fi
     pid=$(as_user systemctl --user show --value -p MainPID $daemon)
     is "its user" "$(stat -c %U "/proc/$pid")" tester
     is "no new privileges, seccomp filter" "$(status_of NoNewPrivs) $(status_of Seccomp)" "1 2"

@@ -26,6 +26,18 @@ is_above() { # WORKER NAME NUMBER
 }
 # The processor time of process 1, in milliseconds.
 manager_ms() { awk -v hz="$(getconf CLK_TCK)" '{ print ($14 + $15) * 1000 / hz }' /proc/1/stat; }
+# From being executed to being ready, all sessions adopted, in microseconds.
+ready_us() { echo $(($(property $daemon ActiveEnterTimestampMonotonic) - $(property $daemon ExecMainStartTimestampMonotonic))); }
+# The longest time in which each worker's code did not run, since the last new_epoch, and a thread of its that
+# only sleeps: what the machine is to blame for. In microseconds.
+note_pauses() {
+    for worker in $workers; do echo "$(count "$worker" longest_call_us) $(count "$worker" longest_idle_us)"; done >>pauses
+}
+# longest_pause_ms code|idle
+longest_pause_ms() {
+    awk -v what="$1" '{ us = what == "idle" ? $2 : $1; if (us > most) most = us } END { printf "%.1f", most / 1000 }' pauses
+}
+sessions_are() { [ "$(jitbrokerctl sessions 2>&1 | grep -c '^[0-9]')" = "$1" ]; }
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
 # set_up NAME ARGUMENTS: a worker of that name
@@ -71,7 +83,8 @@ unharmed() {
         calls=$(count "$worker" calls)
         if until_true 30 is_above "$worker" checks $((checks + 2)) && until_true 5 runs_on "$worker" "$calls" &&
             [ "$(count "$worker" failed)" = 0 ]; then
-            ok "$1: $worker is unharmed; its longest pause $(count "$worker" longest_call_us) us," \
+            ok "$1: $worker is unharmed; its longest pause $(count "$worker" longest_call_us) us" \
+                "(of a thread that sleeps $(count "$worker" longest_idle_us) us)," \
                 "its longest wait for the broker $(count "$worker" longest_operation_us) us"
         else
             fail "$1: $worker: $(cat "count.$worker")"
@@ -79,7 +92,9 @@ unharmed() {
             say_journal $daemon
         fi
     done
+    note_pauses
     is "$1: descriptors stored" "$(stored)" "$expected"
+    until_true 5 sessions_are 2 || fail "$1: sessions: $(jitbrokerctl sessions 2>&1)"
 }
 # served WHAT
 served() { if runs_code; then ok "$1: a new worker is served"; else fail "$1: no new worker is served"; fi; }
@@ -113,11 +128,36 @@ begin $workers || exit 1
 expected=$(stored)
 if [ "$expected" -gt 0 ]; then ok "$expected descriptors are stored for two workers"
 else fail "nothing is stored for two workers"; fi
+is "each as one" "$expected" 2
+: >pauses
+new_epoch
+sleep 5
+note_pauses
+echo "note: in 5 s in which nothing happens the longest pause of code is $(longest_pause_ms code) ms, of a thread" \
+    "that only sleeps $(longest_pause_ms idle) ms"
+: >pauses
+
+# -- What operators see -------------------------------------------------------------------------------------
+# nobody OPTION COMMAND...: as a user who is not root, with the groups that the option says
+nobody() { setpriv --reuid=nobody --regid=nogroup "$@" 2>&1; }
+for worker in $workers; do
+    jitbrokerctl sessions | grep -q "jitworker@$worker\\.service" || fail "root sees no $worker: $(jitbrokerctl sessions 2>&1)"
+done
+jitbrokerctl status >status.text 2>&1 || fail "jitbrokerctl status: $(cat status.text)"
+is "what it says of restarts" "$(sed -n 's/^restarts: *//p' status.text)" "sessions outlive the daemon, by its manager's store"
+is "sessions that a member of the group sees" \
+    "$(nobody --groups=jitbroker-admin jitbrokerctl sessions | grep -c '^[0-9]')" 2
+nobody --groups=jitbroker-admin jitbrokerctl reload >refusal
+is "a member's reload" "$?" 3
+nobody --clear-groups jitbrokerctl status >refusal
+is "the question of who is no member" "$?" 3
+jitbrokerctl reload >refusal 2>&1 || fail "root may not reload: $(cat refusal)"
 pid=$(property $daemon MainPID)
 systemctl restart $daemon
 is_new_and_active "$pid" || fail "not restarted"
 unharmed "systemctl restart"
 if [ $failures -ne 0 ]; then
+    say_journal $daemon
     echo "not tried: what else can end a daemon, since a restart of it does harm"
     exit 1
 fi
@@ -152,8 +192,10 @@ for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
         until_true 20 is_above "$worker" checks $((checks + 1)) || fail "$worker is not answered after SIGKILL"
         count "$worker" longest_operation_us >>waits
     done
+    note_pauses
 done
 unharmed "twenty SIGKILLs"
+echo "note: from being executed to being ready, with two sessions: $(ready_us) us"
 sort -n waits | awk '{ us[NR] = $1 } END { printf "note: from SIGKILL to the next answer: p50 %.1f ms, p99 %.1f ms (%d, RestartSec=100ms)\n",
     us[int((NR + 1) / 2)] / 1000, us[int(NR * 0.99 + 0.5)] / 1000, NR }'
 
@@ -231,9 +273,12 @@ if until_true 60 crowd_is_there; then
     systemctl daemon-reload
     echo "note: its daemon-reload then takes $(($(now_ms) - begun_ms)) ms," \
         "$(($(manager_ms) - before_ms)) ms of a processor"
+    before_ms=$(manager_ms)
     begun_ms=$(now_ms)
     systemctl restart $daemon
-    echo "note: a restart of the daemon $(($(now_ms) - begun_ms)) ms"
+    echo "note: a restart of the daemon $(($(now_ms) - begun_ms)) ms, of which from being executed to being ready" \
+        "$(($(ready_us) / 1000)) ms; the manager took $(($(manager_ms) - before_ms)) ms of a processor"
+    is "sessions, listed" "$(jitbrokerctl sessions 2>&1 | grep -c '^[0-9]')" 1002
     kill -USR1 "$(property "$(unit_of crowd)" MainPID)"
     until_true 60 is_above crowd checks 0 || fail "the crowd is not answered: $(cat count.crowd)"
     is "of 1,000 idle sessions: wrong results, others' bytes, failures" \
@@ -245,6 +290,8 @@ fi
 systemctl stop "$(unit_of crowd)"
 until_true 30 ends "$expected" || fail "stored after the crowd has gone: $(stored), not $expected"
 unharmed "a thousand sessions more"
+echo "note: the longest pause of code in all that: $(longest_pause_ms code) ms, of a thread that only sleeps" \
+    "$(longest_pause_ms idle) ms"
 echo "note: $(systemd-analyze security --no-pager $daemon 2>/dev/null | grep -o 'Overall.*')"
 
 # -- Stop: sessions end, what is mapped runs on. Removal and purge -----------------------------------------------------------

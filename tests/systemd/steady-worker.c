@@ -5,7 +5,7 @@
  *   steady-worker crowd N    N sessions with a span each, which does nothing unless it is asked to check
  *
  * What it counts it writes over the beginning of its standard output, a file, ten times a second: a line of
- * NAME=NUMBER. SIGUSR1 begins a new epoch, in which the two longest times start from 0; a crowd checks all of
+ * NAME=NUMBER. SIGUSR1 begins a new epoch, in which the longest times start from 0; a crowd checks all of
  * its sessions then. It only counts: what is too many, or too long, is for who reads it to say.
  *
  * Every byte of a live span is known: a function that returns the span's number, then bytes that follow from
@@ -45,6 +45,8 @@ static atomic_ullong calls, wrong;       /* functions run, and how many returned
 static atomic_ullong operations, failed; /* asked of the library, and how many it could not do */
 static atomic_ullong checks, mismatched; /* rounds after which all was compared, and what was not as known */
 static atomic_ullong longest_call_us;    /* between the ends of two calls of the runner */
+static atomic_ullong
+    longest_idle_us; /* the same of a thread that only sleeps: what the machine is to blame for */
 static atomic_ullong longest_operation_us;
 static atomic_uint epoch, epoch_wanted;
 static atomic_int last_failure;
@@ -161,6 +163,18 @@ static void *run_forever(void *unused)
     return NULL;
 }
 
+static void *sleep_forever(void *unused)
+{
+    (void)unused;
+    for (;;) {
+        uint64_t since_us = now_us();
+
+        (void)usleep(1000);
+        longest(&longest_idle_us, since_us);
+    }
+    return NULL;
+}
+
 /* One span more, and one less once there are enough. Returns -1 where the library could not. */
 static int change(jitc_client *client, uint32_t number)
 {
@@ -215,12 +229,13 @@ static void *report_forever(void *unused)
         unsigned wanted = atomic_load(&epoch_wanted);
         int length =
             snprintf(line, sizeof line,
-                     "epoch=%u calls=%llu wrong=%llu longest_call_us=%llu operations=%llu failed=%llu "
+                     "epoch=%u calls=%llu wrong=%llu longest_call_us=%llu longest_idle_us=%llu "
+                     "operations=%llu failed=%llu "
                      "longest_operation_us=%llu checks=%llu mismatched=%llu spans=%u last_failure=%d end=1",
                      atomic_load(&epoch), atomic_load(&calls), atomic_load(&wrong),
-                     atomic_load(&longest_call_us), atomic_load(&operations), atomic_load(&failed),
-                     atomic_load(&longest_operation_us), atomic_load(&checks), atomic_load(&mismatched),
-                     atomic_load(&live_count), atomic_load(&last_failure));
+                     atomic_load(&longest_call_us), atomic_load(&longest_idle_us), atomic_load(&operations),
+                     atomic_load(&failed), atomic_load(&longest_operation_us), atomic_load(&checks),
+                     atomic_load(&mismatched), atomic_load(&live_count), atomic_load(&last_failure));
 
         memset(line + length, ' ', sizeof line - (size_t)length);
         line[REPORT_BYTES - 1] = '\n';
@@ -228,6 +243,7 @@ static void *report_forever(void *unused)
             perror("pwrite");
         if (wanted != atomic_load(&epoch)) {
             atomic_store(&longest_call_us, 0);
+            atomic_store(&longest_idle_us, 0);
             atomic_store(&longest_operation_us, 0);
             atomic_store(&epoch, wanted);
         }
@@ -324,6 +340,7 @@ int main(int argc, char **argv)
             return EXIT_FAILURE;
     }
     start(run_forever);
+    start(sleep_forever);
     start(report_forever);
     change_forever(client);
 }
