@@ -390,8 +390,12 @@ static bool resume_request(struct connection *connection, struct request_record 
     else if ((page->progress & LEDGER_READY) != 0) {
         connection->repeated = true;
         send_reply(connection, &out);
-    } else if (next > record->operations_count || record->has_open_executor ||
-               check_request(record, &error) != STATUS_OK ||
+    } else if (record->has_open_executor) {
+        /* Opened once more. Its client, which may have had an answer to it, reads that, and then this one. */
+        connection->repeated = true;
+        handle_request(connection, record, record_bytes);
+        connection->repeated = true;
+    } else if (next > record->operations_count || check_request(record, &error) != STATUS_OK ||
                ledger_reserve_answer(ledger, (record->operations_count + 1) * RESULT_MAX_BYTES) != 0)
         return false; /* from its beginning: nothing of it was done */
     else
