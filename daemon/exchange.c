@@ -179,7 +179,8 @@ static bool may_run(struct connection *connection)
 }
 
 /* The most that a request may hold while it is put off. */
-#define PUT_OFF_MAX_BYTES (sizeof(struct unfinished) + RECORD_MAX_BYTES + OPERATIONS_MAX * RESULT_MAX_BYTES)
+#define PUT_OFF_MAX_BYTES \
+    (sizeof(struct unfinished) + RECORD_MAX_BYTES + (size_t)OPERATIONS_MAX * RESULT_MAX_BYTES)
 
 /*
  * Whether its next request could be put off. Where those of its user that are hold all the room it is not
