@@ -119,7 +119,8 @@ if [ ! -e status ]; then
 else
     status=$(cat status)
     sh durability-inside.sh after || status=1
-    systemctl exit $status
+    trap '' TERM # as above
+    systemctl --no-block exit $status
 fi
 RUN
 mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
