@@ -15,8 +15,7 @@
 #include "daemon/exchange.h"
 #include "daemon/log.h"
 
-/* What is in a session's parcel, in this order; without a ring the first three. */
-enum part { PART_LEDGER, PART_ARENA, PART_SOCKET, PART_RING, PART_BELL };
+_Static_assert(PARTS <= RECORD_FDS_MAX, "a parcel is one record");
 
 /* A session, until its connections have it. */
 struct found {
@@ -304,9 +303,7 @@ static void end_orphan(struct server *server, struct found *found)
     if (found->session->refs == 1) {
         session_store_name(found->session, name);
         log_line(LOG_WARNING, "not adopted: %s: nobody is there who had it", name);
-        store_remove(&server->store, name);
-        found->session->ledger.page->state = LEDGER_ENDED;
-        arena_revoke(&found->session->arena);
+        connection_end_session(server, found->session);
     }
     found_deinit(server, found);
 }

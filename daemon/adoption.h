@@ -10,7 +10,16 @@
 
 #include "daemon/server.h"
 
-#define ADOPTION_SESSION_FDS_MAX 5u
+/* What is in a session's parcel, in this order; without a ring the first three. */
+enum part {
+    PART_LEDGER,
+    PART_ARENA,
+    PART_SOCKET,
+    PART_RING,
+    PART_BELL,
+    PARTS,
+    PARTS_WITHOUT_RING = PART_RING
+};
 
 /* A descriptor that came with the process, and its name in the store. */
 struct stored {

@@ -135,8 +135,7 @@ static void on_linger(uv_timer_t *timer)
         connection_close(connection);
 }
 
-/* The last one that has it leaves: no daemon is to find it again. */
-static void end_session(struct server *server, struct session *session)
+void connection_end_session(struct server *server, struct session *session)
 {
     char name[STORE_NAME_MAX_BYTES + 1];
 
@@ -172,7 +171,7 @@ static void leave_session(struct connection *connection, enum status status)
             ledger_order();
         }
         if (session->refs == 1)
-            end_session(server, session);
+            connection_end_session(server, session);
     }
     connection->session = session_unref(session);
 }

@@ -98,6 +98,8 @@ void connection_note_refusal(struct connection *connection, const char *what, co
 void connection_end(struct connection *connection, enum status status, const char *reason);
 /* The same after an error of its socket. */
 void connection_end_by_errno(struct connection *connection, int error);
+/* The last one that has the session leaves it: no daemon is to find it again. */
+void connection_end_session(struct server *server, struct session *session);
 
 /* Tells who is at the other end of a socket, where that can be done at once. */
 void connection_say_goodbye(int fd, enum status status, const char *reason);

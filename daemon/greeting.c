@@ -76,8 +76,9 @@ static int store_session(struct connection *connection, uint64_t hello_id)
     struct session *session = connection->session;
     struct ledger_page *page = session->ledger.page;
     const struct plane *plane = &connection->plane;
-    const int fds[ADOPTION_SESSION_FDS_MAX] = {
-        session->ledger.fd, session->arena.fd, connection->fd, plane->memory_fd, plane->bell,
+    const int fds[PARTS] = {
+        [PART_LEDGER] = session->ledger.fd, [PART_ARENA] = session->arena.fd, [PART_SOCKET] = connection->fd,
+        [PART_RING] = plane->memory_fd,     [PART_BELL] = plane->bell,
     };
     char name[STORE_NAME_MAX_BYTES + 1];
     int error;
@@ -88,7 +89,7 @@ static int store_session(struct connection *connection, uint64_t hello_id)
     ledger_order();
     session_store_name(session, name);
     store_pace(store, connection->peer.uid, uv_hrtime());
-    error = store_add(store, name, fds, plane_is_there(plane) ? 5 : 3);
+    error = store_add(store, name, fds, plane_is_there(plane) ? PARTS : PARTS_WITHOUT_RING);
     LEDGER_STEP();
     session->is_stored = error == 0;
     return error;
@@ -138,16 +139,15 @@ static void log_session(const struct connection *connection, const struct welcom
 static enum status begin(struct connection *connection, struct request_record *record,
                          struct welcome *welcome, struct result *error)
 {
+    bool is_new = connection->session == NULL;
+
     if (connection->is_executor)
         return executor_welcome(connection, &record->hello, welcome, error);
-    if (connection->session == NULL) {
-        if (begin_session(connection, record->id, &record->hello, error) != STATUS_OK)
-            return error->status;
-        describe(connection, welcome);
-        log_session(connection, welcome);
-        return STATUS_OK;
-    }
+    if (is_new && begin_session(connection, record->id, &record->hello, error) != STATUS_OK)
+        return error->status;
     describe(connection, welcome);
+    if (is_new)
+        log_session(connection, welcome);
     return STATUS_OK;
 }
 

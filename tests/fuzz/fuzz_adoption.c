@@ -46,8 +46,6 @@
 #define OPTION_IMMEDIATE 0x40u
 #define OPTION_ORPHANED 0x80u
 
-enum part { LEDGER, ARENA, SOCKET, RING, BELL, PARTS };
-
 static struct server server;
 static int manager = -1; /* what the daemon tells its manager comes here */
 static unsigned options;
@@ -127,15 +125,15 @@ static void operate(struct session *session, struct input *input)
 
 static void make_ring(void)
 {
-    parts[RING] = memfd_new("fuzz-ring");
-    must(parts[RING] >= 0 && ftruncate(parts[RING], RING_BYTES) == 0);
-    must(fcntl(parts[RING], F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0);
-    ring_memory = mmap(NULL, RING_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, parts[RING], 0);
+    parts[PART_RING] = memfd_new("fuzz-ring");
+    must(parts[PART_RING] >= 0 && ftruncate(parts[PART_RING], RING_BYTES) == 0);
+    must(fcntl(parts[PART_RING], F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0);
+    ring_memory = mmap(NULL, RING_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, parts[PART_RING], 0);
     must(ring_memory != MAP_FAILED);
-    parts[BELL] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    must(parts[BELL] >= 0);
+    parts[PART_BELL] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    must(parts[PART_BELL] >= 0);
     parts_count = PARTS;
-    ledger.page->ring_inode = memfd_inode(parts[RING]);
+    ledger.page->ring_inode = memfd_inode(parts[PART_RING]);
     ledger.page->features |= FEATURE_RING;
     ((struct ring_header *)(void *)ring_memory)->tail = ledger.page->head;
 }
@@ -146,7 +144,7 @@ static void make_sockets(void)
 
     must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
     owner_end = ends[0];
-    parts[SOCKET] = ends[1];
+    parts[PART_SOCKET] = ends[1];
     if ((options & OPTION_EXECUTOR) == 0)
         return;
     must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
@@ -162,10 +160,10 @@ static void keep(const struct session *session)
     must(ledger.fd >= 0);
     ledger.page = mmap(NULL, ledger.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, ledger.fd, 0);
     must(ledger.page != MAP_FAILED);
-    parts[LEDGER] = fcntl(ledger.fd, F_DUPFD_CLOEXEC, 0);
-    parts[ARENA] = fcntl(session->arena.fd, F_DUPFD_CLOEXEC, 0);
-    must(parts[LEDGER] >= 0 && parts[ARENA] >= 0);
-    parts_count = SOCKET + 1;
+    parts[PART_LEDGER] = fcntl(ledger.fd, F_DUPFD_CLOEXEC, 0);
+    parts[PART_ARENA] = fcntl(session->arena.fd, F_DUPFD_CLOEXEC, 0);
+    must(parts[PART_LEDGER] >= 0 && parts[PART_ARENA] >= 0);
+    parts_count = PART_SOCKET + 1;
 }
 
 static void leave_session(struct input *input)
@@ -250,7 +248,7 @@ static void put_entry(struct input *input)
         .data = request.span & 0xFFFF,
     };
     header->tail++;
-    (void)eventfd_write(parts[BELL], 1);
+    (void)eventfd_write(parts[PART_BELL], 1);
 }
 
 static void hear(int end)
@@ -320,7 +318,7 @@ static void copy_ledger(struct input *input)
         (void)!pwrite(fd, ledger.page, (size_t)bytes < ledger.bytes ? (size_t)bytes : ledger.bytes, 0);
     }
     must(fcntl(fd, F_ADD_SEALS, (how >> 1) & (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW)) == 0);
-    must(dup3(fd, parts[LEDGER], O_CLOEXEC) >= 0);
+    must(dup3(fd, parts[PART_LEDGER], O_CLOEXEC) >= 0);
     (void)close(fd);
 }
 
@@ -328,7 +326,7 @@ static void change_arena(struct input *input)
 {
     uint8_t pages = input_byte(input);
 
-    (void)!ftruncate(parts[ARENA], (off_t)pages * 4096); /* the kernel says no if it is sealed */
+    (void)!ftruncate(parts[PART_ARENA], (off_t)pages * 4096); /* the kernel says no if it is sealed */
 }
 
 /* Another part in its place, one too few, or other things. */
