@@ -500,15 +500,18 @@ JITC_API int jitc_statistics(jitc_client *client, jitc_stats *stats);
 #define JITC_LOCKDOWN_SEAL_ARENAS 0x08u  /* mseal (6.10): nobody unmaps, moves or overmaps an arena */
 #define JITC_LOCKDOWN_LANDLOCK 0x10u     /* no file under /proc opens for writing (5.13) */
 #define JITC_LOCKDOWN_ALL 0x1fu
-#define JITC_LOCKDOWN_ALLOW_EXEC 0x100u /* leave execve(2): programs started later may be static ones */
+#define JITC_LOCKDOWN_ALLOW_EXEC 0x100u      /* leave execve(2): programs started later may be static ones */
+#define JITC_LOCKDOWN_ALLOW_LIBRARIES 0x200u /* files may still be mapped read+execute: libraries, arenas */
+#define JITC_LOCKDOWN_TRAP 0x400u            /* refused mmap, mprotect, pkey_mprotect: SIGSYS, not EPERM */
 
 /*
  * Leaves this process and all its later children no way to executable memory but the
  * arenas that are mapped now. For good: connect, load every library, and start every
  * program you need, first; start threads after it (Landlock reaches those that exist
- * already from its ABI 8 on only, and is reported missing otherwise). No part but ALLOW_EXEC means
- * all of them. MDWE is not in force either while memory is writable and executable.
- * Returns the flags that were asked for and are not in force afterwards, 0 when all
+ * already from its ABI 8 on only, and is reported missing otherwise). No part, whether or not with
+ * ALLOW_EXEC, ALLOW_LIBRARIES or TRAP, means all of them. MDWE is not in force either while memory is
+ * writable and executable. With TRAP the handler of SIGSYS can do in another way what was refused; without
+ * one the process ends. Returns the flags that were asked for and are not in force afterwards, 0 when all
  * are; jitc_error_detail() says why. What is denied, call by call: jitc_lockdown(3).
  */
 JITC_API uint32_t jitc_lockdown(uint32_t flags);
