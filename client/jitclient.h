@@ -167,7 +167,7 @@ enum jitc_write_mode {
 
 typedef struct jitc_options {
     size_t struct_size; /* sizeof(jitc_options): set by jitc_options_init() */
-    const char *socket; /* path of the broker's socket; NULL: see jitc_connect() */
+    const char *socket; /* path of the broker's socket, or "@name"; NULL: see jitc_connect() */
     const char *daemon; /* jitc_spawn() only: the program; NULL: $JITBROKER_DAEMON, then the installed one */
     uint64_t arena_bytes; /* 0: the daemon's default; at most its limit, see jitc_describe() */
     uint32_t granularity; /* bytes: 64, 128 or 256; 0: 64 */
@@ -186,7 +186,8 @@ JITC_API void jitc_options_init(jitc_options *options);
 /*
  * Connects to a running broker: options->socket, else $JITBROKER_SOCKET (ignored
  * in a program that gained privileges by execve), else /run/jitbroker/socket, else
- * $XDG_RUNTIME_DIR/jitbroker/socket. `options` may be NULL. On success *client is
+ * $XDG_RUNTIME_DIR/jitbroker/socket. "@name", with 1 to 107 bytes behind the @, is an abstract
+ * socket (unix(7)). `options` may be NULL. On success *client is
  * the caller's, to be closed with jitc_close(). The arena is mapped when this
  * returns: no later call needs another executable mapping.
  * A daemon that goes before it has answered is being restarted perhaps: it is connected to anew, until
@@ -200,6 +201,15 @@ JITC_API int jitc_connect(jitc_client **client, const jitc_options *options);
  * or not, and fresh (nothing was said on it). Takes `fd` over, also on failure.
  */
 JITC_API int jitc_adopt(jitc_client **client, int fd, const jitc_options *options);
+
+/*
+ * A connected, fresh socket in *fd, close-on-exec, the caller's: what jitc_adopt() takes. For who may not
+ * connect when it needs code memory: it is sandboxed by then, or gets the socket from this process. The
+ * daemon closes it if it isn't adopted within hello_timeout_ms (jitbrokerd.conf(5)), and judges whoever
+ * adopts it by what this process is. Looks where jitc_connect() does; of `options` (may be NULL) socket and
+ * timeout_ms count. Errors: NO_BROKER, TIMEOUT, INVALID, SYSTEM.
+ */
+JITC_API int jitc_dial(int *fd, const jitc_options *options);
 
 /*
  * Starts a private jitbrokerd over a socketpair: no service needed. It ends when
