@@ -53,6 +53,13 @@ __attribute__((constructor)) static void begin(void)
     settings_read();
     signals_init();
     (void)lock_watch_children(begin_child);
+    if (settings.fd >= 0) { /* the broker waits for it, and not for long */
+        uint64_t mask;
+
+        lock_take(&mask);
+        (void)arena_begin();
+        lock_drop(&mask);
+    }
     (void)pthread_atfork(process_before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
