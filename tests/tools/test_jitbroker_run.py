@@ -224,6 +224,44 @@ def profiles_take_away_what_they_say(place):
         assert lines(done) == expected, f"{options}: {done.stdout}"
 
 
+def what_this_kernel_lacks_is_told(place):
+    """Where a call is not to be had, as on an older kernel, or one that was built without."""
+
+    def run(call, *options):
+        command = [place.probe, f"refuse={call}:{errno.ENOSYS}", "exec", place.launcher, *options, place.probe, "jit"]
+        return subprocess.run(
+            command, env=place.environment, capture_output=True, text=True, check=False, **user(CLIENT_UID)
+        )  # fmt: skip
+
+    landlock_create_ruleset, seccomp = 444, 317
+    done = run(landlock_create_ruleset)
+    assert done.returncode == 0 and lines(done) == ["refuse 0", "jit 41"], done
+    assert done.stderr.count("\n") == 1 and "LANDLOCK: " in done.stderr and "going on without" in done.stderr, done.stderr
+    done = run(landlock_create_ruleset, "--profile=strict")
+    assert done.returncode == LAUNCHERS and lines(done) == ["refuse 0"], done
+    assert "LANDLOCK: " in done.stderr and "not started" in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    for profile in ("standard", "strict"):
+        done = run(seccomp, f"--profile={profile}")
+        assert done.returncode == LAUNCHERS and lines(done) == ["refuse 0"], done
+        assert "SECCOMP: " in done.stderr and "without the filter" in done.stderr, done.stderr
+    done = run(seccomp, "--profile=none")
+    assert done.returncode == 0 and lines(done) == ["refuse 0", "jit 41"] and not done.stderr, done
+
+
+def few_mappings_are_told(place):
+    script = 'mount --bind "$0" /proc/sys/vm/max_map_count && exec "$@"'
+    if not AS_ROOT or subprocess.run(["unshare", "-m", "true"], stderr=subprocess.DEVNULL, check=False).returncode != 0:
+        print("skipped: few mappings: needs root and mount namespaces")
+        return
+    for count, is_told in ((16383, True), (16384, False)):
+        file = place.file("count", f"{count}\n")
+        done = subprocess.run(
+            ["unshare", "-m", "sh", "-c", script, file, place.launcher, place.probe, "jit"],
+            env=place.environment, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert ("vm.max_map_count is 16383" in done.stderr) == is_told and lines(done) == ["jit 41"], done
+
+
 def strict_takes_capabilities_that_lead_around_it(place):
     if not AS_ROOT:
         print("skipped: capabilities of root: needs root")
@@ -510,7 +548,8 @@ TESTS = [
     the_environment_is_kept_and_the_library_comes_first, options_are_told_to_the_library, a_log_has_a_path_of_255_bytes,
     standard_streams_that_are_closed_stay_closed, no_standard_stream_is_needed,
     descriptors_of_the_caller_are_passed_on, descriptors_of_the_caller_are_not_the_brokers,
-    profiles_take_away_what_they_say, strict_takes_capabilities_that_lead_around_it,
+    profiles_take_away_what_they_say, what_this_kernel_lacks_is_told, few_mappings_are_told,
+    strict_takes_capabilities_that_lead_around_it,
     code_runs_as_the_broker_wrote_it, programs_that_it_starts_are_served_too,
     a_program_without_the_library_dies_where_it_makes_code, a_private_broker_leaves_nothing_behind,
     a_private_broker_is_there_for_the_last_process, a_private_broker_does_not_hold_the_programs_streams,
