@@ -45,7 +45,7 @@ static struct worker {
     int status;     /* the first failure */
 } workers[THREADS];
 
-static pthread_barrier_t ready;
+static pthread_barrier_t step; /* all threads are there, then the heap fails, then all is done */
 static _Thread_local struct worker *me __attribute__((tls_model("initial-exec")));
 
 static void start(void)
@@ -146,9 +146,11 @@ static void use_no_stack(void)
 static void *run_all(void *argument)
 {
     use_own_stack(argument);
-    (void)pthread_barrier_wait(&ready);
+    (void)pthread_barrier_wait(&step);
+    (void)pthread_barrier_wait(&step);
     for (uint32_t page = 0; page < PAGES; page++)
         me->right += code_call(me->pages + page * PAGE) == page;
+    (void)pthread_barrier_wait(&step);
     use_no_stack();
     return NULL;
 }
@@ -206,17 +208,19 @@ static void run_without(enum fault fault)
 
     become(WORKER_UID);
     set_up();
-    ck_assert_int_eq(pthread_barrier_init(&ready, NULL, THREADS + 1), 0);
+    ck_assert_int_eq(pthread_barrier_init(&step, NULL, THREADS + 1), 0);
     for (unsigned i = 0; i < THREADS; i++)
         ck_assert_int_eq(pthread_create(&threads[i], NULL, run_all, &workers[i]), 0);
+    (void)pthread_barrier_wait(&step);
     faults_arm(faults, fault, 0, true);
-    (void)pthread_barrier_wait(&ready);
-    for (unsigned i = 0; i < THREADS; i++)
-        (void)pthread_join(threads[i], NULL);
+    (void)pthread_barrier_wait(&step);
+    (void)pthread_barrier_wait(&step);
     ck_assert_uint_eq(faults_disarm(faults), 0); /* not earlier: it allocates */
     for (unsigned i = 0; i < THREADS; i++)
+        ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+    for (unsigned i = 0; i < THREADS; i++)
         check(&workers[i]);
-    (void)pthread_barrier_destroy(&ready);
+    (void)pthread_barrier_destroy(&step);
     (void)jitc_close(client);
 }
 
