@@ -96,6 +96,15 @@ INTERPOSED int madvise(void *address, size_t bytes, int advice)
     return (int)result_of(code_madvise((uintptr_t)address, bytes, advice));
 }
 
+/*
+ * A library that looks up its names in its own dependencies first would not find ours. Both calls are tail
+ * calls, since dlopen() looks from where it was called.
+ */
+INTERPOSED void *dlopen(const char *file, int mode)
+{
+    return NEXT(dlopen)(file, mode & ~RTLD_DEEPBIND);
+}
+
 /* ---- Signals ----------------------------------------------------------------------------------- */
 
 INTERPOSED int sigaction(int number, const struct sigaction *action, struct sigaction *old)
@@ -277,6 +286,8 @@ INTERPOSED long syscall(long number, ...)
                              ? fork_by(number, argument)
                              : system_call(number, argument[0], argument[1], argument[2], argument[3],
                                            argument[4], argument[5]));
+    case SYS_rt_sigaction:
+        return result_of(signals_action_of_kernel(argument));
     case SYS_rt_sigprocmask:
         return result_of(
             signals_mask((int)argument[0], (const sigset_t *)argument[1], (sigset_t *)argument[2]));
