@@ -57,8 +57,9 @@ static int connect_to(uint64_t arena_bytes)
     options.write_mode = JITC_WRITE_THROUGH;
     options.arena_bytes = arena_bytes;
     settings.fd = -1;
-    if (fd >= 0)
-        return jitc_adopt(&client, fd, &options);
+    /* The broker closes one on which nothing was said for some seconds. */
+    if (fd >= 0 && jitc_adopt(&client, fd, &options) == JITC_OK)
+        return JITC_OK;
     return jitc_connect(&client, &options);
 }
 
