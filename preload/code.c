@@ -141,7 +141,8 @@ static int detach_pages(const struct piece *piece, uint64_t pages)
             return (int)error;
         memcpy((void *)address, content, PAGE_BYTES);
         if (!writes)
-            (void)system_mprotect(address, PAGE_BYTES, PROT_READ);
+            (void)system_mprotect(address, PAGE_BYTES,
+                                  (piece->window->hides & bit) != 0 ? PROT_NONE : PROT_READ);
         piece->window->copies &= ~bit;
     }
     return 0;
@@ -230,8 +231,10 @@ static int make_executable(const struct piece *piece, uint64_t pages)
     long error;
 
     error = hold_pages(piece, pages);
-    if (error == 0)
-        error = need_chunk(piece);
+    if (error != 0)
+        return (int)error;
+    window->hides &= ~pages;
+    error = need_chunk(piece);
     if (error == 0)
         error = update_pages(piece, pages, &window->changed);
     if (error == 0)
@@ -254,6 +257,7 @@ static void forget(const struct piece *piece, uint64_t pages)
 
     window->wants_execute &= ~pages;
     window->wants_write &= ~pages;
+    window->hides &= ~pages;
     window->in_arena &= ~pages;
     window->copies &= ~pages;
     if (window_tracked(window) == 0) {
@@ -359,8 +363,10 @@ static long protect_piece(const struct piece *piece, int protection, bool is_lar
         (protection & PROT_EXEC) != 0 ? window->wants_execute | pages : window->wants_execute & ~pages;
     window->wants_write =
         (protection & PROT_WRITE) != 0 ? window->wants_write | pages : window->wants_write & ~pages;
+    window->hides = protection == PROT_NONE ? window->hides | pages : window->hides & ~pages;
     /* Neither executable nor of the arena: a page like any other. */
     window->wants_write &= window->wants_execute | window->in_arena | window->copies;
+    window->hides &= window->copies;
     return 0;
 }
 
@@ -395,6 +401,32 @@ static long protect(uintptr_t address, uint64_t bytes, int protection)
     return error;
 }
 
+/* Bytes from there on that are mapped without a hole. */
+static uint64_t mapped_bytes(uintptr_t address, uint64_t bytes)
+{
+    uint64_t done = 0;
+    uint8_t resident;
+
+    while (done < bytes &&
+           system_call(SYS_mincore, (long)(address + done), (long)PAGE_BYTES, (long)&resident, 0, 0, 0) == 0)
+        done += PAGE_BYTES;
+    return done;
+}
+
+/* At a hole the kernel stops, and what lies before it has changed. */
+static long protect_to_hole(uintptr_t address, uint64_t bytes, int protection)
+{
+    long error = protect(address, bytes, protection);
+    uint64_t mapped;
+
+    if (error != -ENOMEM)
+        return error;
+    mapped = mapped_bytes(address, page_up(bytes));
+    if (mapped > 0 && mapped < page_up(bytes))
+        (void)protect(address, mapped, protection);
+    return error;
+}
+
 long code_mprotect(uintptr_t address, uint64_t bytes, int protection)
 {
     const int known = PROT_READ | PROT_WRITE | PROT_EXEC;
@@ -413,7 +445,7 @@ long code_mprotect(uintptr_t address, uint64_t bytes, int protection)
         return -EACCES;
     lock_take(&mask);
     start = counters_now();
-    result = protect(address, bytes, protection);
+    result = protect_to_hole(address, bytes, protection);
     counters.all_ns += counters_now() - start;
     lock_drop(&mask);
     return result;
@@ -505,7 +537,10 @@ static long discard(uintptr_t address, uint64_t bytes, int advice)
                 return result;
             piece.window->in_arena &= ~run;
             piece.window->copies &= ~run;
-            error = protect_pages(&piece, run & ~piece.window->wants_write, PROT_READ);
+            error = protect_pages(&piece, run & ~piece.window->wants_write & ~piece.window->hides, PROT_READ);
+            if (error == 0)
+                error = protect_pages(&piece, run & piece.window->hides, PROT_NONE);
+            piece.window->hides &= ~run;
         }
     }
     return error != 0 ? error : system_call(SYS_madvise, (long)address, (long)bytes, advice, 0, 0, 0);
@@ -525,31 +560,80 @@ long code_madvise(uintptr_t address, uint64_t bytes, int advice)
     return result;
 }
 
-/* A copy in another place, of which each page is what it was, but in the arena. */
+/* Pages of ours, copied to memory of their own, in which they are what they were, but in the arena. */
+static long copy_pages(uintptr_t from, uintptr_t to, uint64_t bytes)
+{
+    long result =
+        system_mmap(to, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+
+    for (uint64_t done = 0; done < bytes && !system_failed(result); done += PAGE_BYTES) {
+        const struct window *window = window_find(from + done);
+        uint64_t bit = window_bit(from + done);
+        bool writes = (window->wants_write & bit) != 0;
+
+        if ((window->hides & bit) != 0)
+            (void)system_mprotect(from + done, PAGE_BYTES, PROT_READ);
+        memcpy((void *)(to + done), (const void *)(from + done), PAGE_BYTES);
+        if ((window->wants_execute & bit) != 0)
+            want(to + done, PAGE_BYTES, writes);
+        if (!writes)
+            (void)system_mprotect(to + done, PAGE_BYTES, (window->hides & bit) != 0 ? PROT_NONE : PROT_READ);
+    }
+    return system_failed(result) ? result : system_munmap(from, bytes);
+}
+
+static bool is_ours(uintptr_t page)
+{
+    const struct window *window = window_find(page);
+
+    return window != NULL && (window_tracked(window) & window_bit(page)) != 0;
+}
+
+/* To a place that is free, by runs of pages that are all of ours, or none. */
+static long move_pages(uintptr_t from, uintptr_t to, uint64_t bytes)
+{
+    long error = 0;
+
+    for (uint64_t done = 0; done < bytes && error == 0;) {
+        bool ours = is_ours(from + done);
+        uint64_t run = PAGE_BYTES;
+
+        while (done + run < bytes && is_ours(from + done + run) == ours)
+            run += PAGE_BYTES;
+        if (ours) {
+            error = copy_pages(from + done, to + done, run);
+        } else {
+            error = system_call(SYS_mremap, (long)(from + done), (long)run, (long)run,
+                                MREMAP_MAYMOVE | MREMAP_FIXED, (long)(to + done), 0);
+            error = system_failed(error) ? error : 0;
+        }
+        done += run;
+    }
+    return error;
+}
+
 static long move_range(uintptr_t address, uint64_t old_bytes, uint64_t bytes, int flags, uintptr_t to)
 {
     uint64_t common = old_bytes < bytes ? old_bytes : bytes;
+    uintptr_t last = address + old_bytes - PAGE_BYTES;
+    const struct window *window = window_find(last);
+    bool executes = window != NULL && (window->wants_execute & window_bit(last)) != 0;
+    bool writes = !is_ours(last) || (window->wants_write & window_bit(last)) != 0;
     long result =
-        system_mmap(to, bytes, PROT_READ | PROT_WRITE,
+        system_mmap(to, bytes, PROT_READ | (writes ? PROT_WRITE : 0),
                     MAP_PRIVATE | MAP_ANONYMOUS | ((flags & MREMAP_FIXED) != 0 ? MAP_FIXED : 0), -1, 0);
+    long error;
 
     if (system_failed(result))
         return result;
     forget_range((uintptr_t)result, bytes);
-    memcpy((void *)result, (const void *)address, common);
-    for (uint64_t done = 0; done < bytes; done += PAGE_BYTES) {
-        uintptr_t from = address + (done < old_bytes ? done : old_bytes - PAGE_BYTES);
-        struct window *window = window_find(from);
-        uint64_t bit = UINT64_C(1) << (from / PAGE_BYTES % WINDOW_PAGES);
-
-        if (window == NULL)
-            continue;
-        if ((window->wants_execute & bit) != 0)
-            want((uintptr_t)result + done, PAGE_BYTES, (window->wants_write & bit) != 0);
-        if ((window_tracked(window) & bit) != 0 && (window->wants_write & bit) == 0)
-            (void)system_mprotect((uintptr_t)result + done, PAGE_BYTES, PROT_READ);
-    }
-    (void)system_munmap(address, old_bytes);
+    if (executes && bytes > old_bytes)
+        want((uintptr_t)result + old_bytes, bytes - old_bytes, writes);
+    error = move_pages(address, (uintptr_t)result, common);
+    if (error != 0)
+        return error;
+    if (old_bytes > common)
+        (void)system_munmap(address + common, old_bytes - common);
     forget_range(address, old_bytes);
     return result;
 }
@@ -557,10 +641,10 @@ static long move_range(uintptr_t address, uint64_t old_bytes, uint64_t bytes, in
 static long grow_in_place(uintptr_t address, uint64_t old_bytes, uint64_t bytes)
 {
     uintptr_t end = address + old_bytes;
-    struct window *window = window_find(end - PAGE_BYTES);
-    uint64_t bit = UINT64_C(1) << ((end - PAGE_BYTES) / PAGE_BYTES % WINDOW_PAGES);
-    bool executes = window != NULL && (window->wants_execute & bit) != 0;
-    bool writes = window == NULL || window_tracked(window) == 0 || (window->wants_write & bit) != 0;
+    uintptr_t last = end - PAGE_BYTES;
+    const struct window *window = window_find(last);
+    bool executes = window != NULL && (window->wants_execute & window_bit(last)) != 0;
+    bool writes = !is_ours(last) || (window->wants_write & window_bit(last)) != 0;
     long result = system_mmap(end, bytes - old_bytes, PROT_READ | (writes ? PROT_WRITE : 0),
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 
@@ -576,8 +660,12 @@ static long remap(uintptr_t address, uint64_t old_bytes, uint64_t bytes, int fla
 {
     long result;
 
-    if ((flags & MREMAP_FIXED) != 0)
-        return move_range(address, old_bytes, bytes, flags, to);
+    if ((flags & MREMAP_FIXED) != 0) {
+        bool overlaps = to < address + old_bytes && address < to + bytes;
+
+        return overlaps || (flags & MREMAP_MAYMOVE) == 0 ? -EINVAL
+                                                         : move_range(address, old_bytes, bytes, flags, to);
+    }
     if (bytes <= old_bytes) {
         if (bytes < old_bytes) {
             (void)system_munmap(address + bytes, old_bytes - bytes);
@@ -599,7 +687,9 @@ long code_mremap(uintptr_t address, uint64_t old_bytes, uint64_t bytes, int flag
     if (lock_is_mine || !window_any() || is_odd(address, old_bytes) || is_odd(to, bytes))
         return system_call(SYS_mremap, (long)address, (long)old_bytes, (long)bytes, flags, (long)to, 0);
     lock_take(&mask);
-    if (is_tracked(address, old_bytes) && (flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED)) == 0) {
+    if (is_tracked(address, old_bytes) && (flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED)) != 0) {
+        result = -EINVAL; /* MREMAP_DONTUNMAP, which not all kernels do for all memory either */
+    } else if (is_tracked(address, old_bytes)) {
         result = remap(address, page_up(old_bytes), page_up(bytes), flags, to);
     } else {
         result = system_call(SYS_mremap, (long)address, (long)old_bytes, (long)bytes, flags, (long)to, 0);

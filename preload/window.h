@@ -21,6 +21,7 @@
 struct window {
     uint64_t wants_execute; /* by what the program asked for */
     uint64_t wants_write;   /* the same, of tracked pages */
+    uint64_t hides;         /* of tracked pages, those that can't even be read */
     uint64_t in_arena;      /* mapped read+execute from the chunk */
     uint64_t copies;        /* mapped from the chunk and not executable: what was not written shows it */
     struct chunk chunk;
@@ -51,6 +52,11 @@ bool window_next(uintptr_t *at, uintptr_t end, bool makes, struct piece *piece);
 static inline uint64_t window_tracked(const struct window *window)
 {
     return window->wants_execute | window->wants_write | window->in_arena | window->copies;
+}
+
+static inline uint64_t window_bit(uintptr_t address)
+{
+    return UINT64_C(1) << (address / PAGE_BYTES % WINDOW_PAGES);
 }
 
 /* The first run of set bits: its pages; *first is where it begins. 0: there is none. */
