@@ -252,6 +252,15 @@ typedef struct jitc_info {
  * beyond it is not written. */
 JITC_API int jitc_describe(jitc_client *client, jitc_info *info);
 
+/*
+ * The descriptors that the client keeps open until jitc_close(), for a program that closes all others: the
+ * first `capacity` of them in fds[], and in *count how many there are (3 at most, as of 0.1.0). All are
+ * close-on-exec. They are only to be left open: nothing may be read, written or sent there. Once one
+ * was closed, or replaced, the client is not to be used any more, nor closed: its numbers may be
+ * another's. A child need not keep its parent's, if it does not call jitc_close(). Errors: INVALID.
+ */
+JITC_API int jitc_descriptors(jitc_client *client, int *fds, size_t capacity, size_t *count);
+
 /* ---- Executors: who runs the code, and may not change it ------------------- */
 
 /*

@@ -10,14 +10,13 @@
 #include <unistd.h>
 
 #include "preload/counters.h"
+#include "preload/descriptors.h"
 #include "preload/settings.h"
 #include "preload/system.h"
 #include "preload/window.h"
 
 /* Wished for; a policy that grants less decides. Only what is used takes memory. */
 #define ARENA_BYTES (UINT64_C(1) << 30)
-/* Descriptors of ours are above those that programs count on, where there is room. */
-#define FD_FIRST 500
 #define GENERATIONS_MAX 64u
 
 /* ---- The session -------------------------------------------------------------------------- */
@@ -62,7 +61,17 @@ static int connect_to(uint64_t arena_bytes)
     return jitc_connect(&client, &options);
 }
 
-static int begin_session(void)
+static void keep_descriptors(void)
+{
+    int fds[8];
+    size_t count = 0;
+
+    (void)jitc_descriptors(client, fds, sizeof fds / sizeof fds[0], &count);
+    for (size_t i = 0; i < count && i < sizeof fds / sizeof fds[0]; i++)
+        descriptors_add(fds[i]);
+}
+
+int arena_begin(void)
 {
     int status;
 
@@ -75,6 +84,7 @@ static int begin_session(void)
         status = jitc_scope_begin(client, &scope, JITC_WRITE_DEFAULT);
     if (status == JITC_OK) {
         has_failed = false;
+        keep_descriptors();
         return 0;
     }
     client = jitc_close(client);
@@ -106,8 +116,10 @@ static struct parked *unused;
 
 static void close_fd(int fd)
 {
-    if (fd >= 0)
-        (void)system_call(SYS_close, fd, 0, 0, 0, 0, 0);
+    if (fd < 0)
+        return;
+    descriptors_remove(fd);
+    (void)system_call(SYS_close, fd, 0, 0, 0, 0, 0);
 }
 
 static struct parked *new_parked(void)
@@ -211,7 +223,7 @@ int arena_take(struct chunk *chunk)
 {
     const size_t bytes = (WINDOW_PAGES + 1) * PAGE_BYTES;
     int status;
-    int error = begin_session();
+    int error = arena_begin();
 
     if (error != 0)
         return error;
@@ -282,16 +294,6 @@ int arena_map(const struct chunk *chunk, uint64_t offset, uint64_t size, uintptr
 
 /* ---- Forks -------------------------------------------------------------------------------------- */
 
-static void move_up(int *fd)
-{
-    long moved = system_call(SYS_fcntl, *fd, F_DUPFD_CLOEXEC, FD_FIRST, 0, 0, 0);
-
-    if (system_failed(moved))
-        return;
-    close_fd(*fd);
-    *fd = (int)moved;
-}
-
 void arena_before_fork(void)
 {
     int ends[2];
@@ -305,8 +307,10 @@ void arena_before_fork(void)
         has_lost_track = true;
         return;
     }
-    move_up(&ends[0]);
-    move_up(&ends[1]);
+    for (int i = 0; i < 2; i++) {
+        descriptors_move_up(&ends[i]);
+        descriptors_add(ends[i]);
+    }
     generations[generations_count++] =
         (struct generation){.first = forks + 1, .last = forks + 1, .read_fd = ends[0], .write_fd = ends[1]};
 }

@@ -31,9 +31,11 @@ static inline bool chunk_exists(const struct chunk *chunk)
     return chunk->span.rx != NULL;
 }
 
-/* Zero-filled memory comes from the caller. */
+/* Begins the session, if there is none yet; the others do it themselves. */
+int arena_begin(void);
+
 int arena_take(struct chunk *chunk);
-/* No page of it may be mapped any more; NULL span is allowed. */
+/* No page of it may be mapped any more, here; there need not be one. */
 void arena_give_back(struct chunk *chunk);
 /* Whether nobody else sees it any more. */
 bool arena_is_ours(struct chunk *chunk);
