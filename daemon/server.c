@@ -66,6 +66,9 @@ static void on_signal(uv_signal_t *handle, int number)
             server->on_reload(server);
         return;
     }
+    /* A manager tells all processes of a unit to end, of which the program takes its time, and needs us. */
+    if (server->has_holders && !server->ends_when_idle)
+        return;
     log_event(LOG_STOPPING, NULL, NULL, "signal=%d sessions=%s", number,
               store_is_there(&server->store) ? "stored" : "end");
     server_stop(server);

@@ -268,6 +268,22 @@ START_TEST(a_private_broker_of_many_ends_with_its_pipe_and_the_last_of_them)
 }
 END_TEST
 
+START_TEST(a_private_broker_of_many_is_not_ended_by_a_signal_to_the_whole_unit)
+{
+    pid_t pid = start_for_many();
+
+    if (geteuid() == 0)
+        become(BROKER_UID);
+    (void)jitc_close(connect_there());
+    ck_assert_int_eq(kill(pid, SIGTERM), 0);
+    ck_assert_int_eq(kill(pid, SIGINT), 0);
+    (void)jitc_close(connect_there());
+    (void)jitc_close(connect_there());
+    (void)close(private_pipe[1]);
+    ck_assert_int_eq(await(pid), 0);
+}
+END_TEST
+
 START_TEST(a_private_broker_of_many_ends_if_nobody_ever_comes)
 {
     pid_t pid = start_for_many();
@@ -628,6 +644,7 @@ int main(void)
     tcase_add_test(tests, a_descriptor_that_is_no_connection_is_not_served);
     tcase_add_test(tests, a_private_broker_with_a_policy_of_no_class_says_so_and_ends);
     tcase_add_test(tests, a_private_broker_of_many_ends_with_its_pipe_and_the_last_of_them);
+    tcase_add_test(tests, a_private_broker_of_many_is_not_ended_by_a_signal_to_the_whole_unit);
     tcase_add_test(tests, a_private_broker_of_many_ends_if_nobody_ever_comes);
     tcase_add_test(tests, a_private_broker_of_many_serves_no_other_user);
     tcase_add_test(tests, a_private_broker_of_many_needs_a_pipe);
