@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Closures by libffi: each is a piece of generated code that C calls.
-#   python3 closures.py CLOSURES CALLS    makes so many, which all live, and calls each so often
-#   python3 closures.py qsort LENGTH      sorts by one of them
+#   python3 closures.py qsort LENGTH       sorts by one of them
+#   python3 closures.py CLOSURES ROUNDS    makes so many, which all live, and calls each, and that so often
 import ctypes
 import sys
 
@@ -29,10 +29,10 @@ if sys.argv[1] == "qsort":
     print("result", sum(k * number for k, number in enumerate(numbers)))
     print("jit: 1 closure, in", where(compare))
 else:
-    closures = [Function(lambda x, k=k: x + k) for k in range(int(sys.argv[1]))]
+    count = int(sys.argv[1])
     total = 0
-    for k in range(int(sys.argv[2])):
-        for closure in closures:
-            total += closure(k)
+    for _ in range(int(sys.argv[2])):
+        closures = [Function(lambda x, k=k: x + k) for k in range(count)]
+        total += sum(closure(1) for closure in closures)
     print("result", total)
     print("jit:", len(closures), "closures, the last in", where(closures[-1]))

@@ -16,6 +16,10 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 AS_ROOT = os.geteuid() == 0
 DAEMON_UID = 64911
+PARTS = (  # of a build directory; the launcher finds the others beside itself
+    "daemon/jitbrokerd", "tools/jitbroker-run", "tests/unmodified/unmodified-locked", "preload/libjitpreload.so",
+    "client/libjitclient.so.0",
+)  # fmt: skip
 PROGRAM_UID = 65534  # nobody: PostgreSQL wants a user that has a name
 
 
@@ -62,12 +66,15 @@ class Run:
 
 
 class Place:
-    def __init__(self, daemon, launcher, locked):
+    def __init__(self, build):
         self.folder = tempfile.mkdtemp(prefix="jitbroker-table-")
         os.chmod(self.folder, 0o755)
         self.here = shutil.copytree(HERE, f"{self.folder}/here")
         self.scratch, self.socket, self.log = (f"{self.folder}/{name}" for name in ("scratch", "socket", "scratch/log"))
-        self.daemon_program, self.launcher, self.locked = daemon, launcher, locked
+        for part in PARTS:
+            os.makedirs(os.path.dirname(f"{self.folder}/{part}"), exist_ok=True)
+            shutil.copy(f"{build}/{part}", f"{self.folder}/{part}")
+        self.daemon_program, self.launcher, self.locked = (f"{self.folder}/{part}" for part in PARTS[:3])
         os.mkdir(self.scratch)
         with open(f"{self.folder}/conf", "w", encoding="utf-8") as file:
             file.write("[class default]\n")
@@ -98,7 +105,10 @@ class Place:
         return text.format(*sizes.split(), here=self.here, scratch=self.scratch)
 
     def environment(self, more=None):
-        here = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "HOME": self.scratch, "XDG_CACHE_HOME": self.scratch}
+        here = {
+            "PATH": "/usr/bin:/bin", "LC_ALL": "C", "HOME": self.scratch, "XDG_CACHE_HOME": self.scratch,
+            "LD_LIBRARY_PATH": f"{self.folder}/client",
+        }  # fmt: skip
         return here | {name: self.fill(text) for name, text in (more or {}).items()}
 
     def run(self, command, sizes="", way=(), environment=None, copies=1):

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Programs with a JIT, as Debian has them, where no memory may become executable: with the broker they run.
 
-    table.py --daemon JITBROKERD --launcher JITBROKER_RUN --locked LOCKED [--full RUNS] [--all] [NAME...]
+    table.py [--build DIRECTORY] [--full RUNS] [--all] [NAME...]
 
 Each program does its work three times: bare; locked down as jitbroker-run locks down but without the broker,
 where it must fail; and by jitbroker-run, where it must find what it found bare, and prove that its JIT was
@@ -19,7 +19,7 @@ import shlex
 import sys
 
 from cluster import Cluster
-from place import Place, Wrong
+from place import HERE, Place, Wrong
 from programs import FLIPS, PROGRAMS
 
 JAVAC = "/usr/bin/java -m jdk.compiler/com.sun.tools.javac.Main -d {scratch} {here}/Compute.java"
@@ -120,8 +120,7 @@ def is_installed(program):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("daemon", "launcher", "locked"):
-        parser.add_argument(f"--{name}", required=True, help="a program's path")
+    parser.add_argument("--build", default=f"{HERE}/../../build/release", help="what to try: a build directory")
     parser.add_argument("--full", type=int, default=0, metavar="RUNS", help="measure, by so many runs")
     parser.add_argument("--all", action="store_true", help="what isn't installed is a failure")
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these rows")
@@ -129,7 +128,7 @@ def main():
     wanted = [program for program in PROGRAMS if program.name.startswith(tuple(options.names or [""]))]
     missing = [program for program in wanted if not is_installed(program)]
     bad = 0
-    place = Place(options.daemon, options.launcher, options.locked)
+    place = Place(options.build)
     try:
         table = Table(place, options.full)
         for program in wanted:
