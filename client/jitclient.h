@@ -48,8 +48,16 @@
  * writable view of a direct arena are not mapped there.
  *
  * Signals. The library installs no handler, raises no SIGPIPE, never prints and
- * never exits. No function but jitc_strerror() is async-signal-safe. Where it waits a
- * thread can't be cancelled.
+ * never exits. jitc_strerror() is async-signal-safe. With a ring, a handler of a signal that its thread
+ * brought about itself, as SIGSEGV by a fault or SIGSYS by a system call, may call jitc_alloc(),
+ * jitc_release(), jitc_write(), jitc_scope_write(), jitc_scope_flush() and jitc_map(), as long as
+ * - it has interrupted no call of the library: what those are given must not fault, and the signal is blocked
+ *   around them where it may come otherwise;
+ * - it returns, and saves errno: it is not left by longjmp() while a call is under way.
+ * They take no memory from the heap then, wait for no lock but the library's own, and need 8 KiB of stack.
+ * There are two exceptions, both of calls that fail: a jitc_release() that times out is remembered on the
+ * heap, and the sentence of SYSTEM and DISCONNECTED may have the words of strerror(3) in it.
+ * No other function may be called from a handler. Where the library waits a thread can't be cancelled.
  *
  * The end of a session. While the client is open and the daemon lives, code stays. It also
  * stays, and runs on, when the daemon stops, crashes or hangs. It does not when the session

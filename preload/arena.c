@@ -11,6 +11,7 @@
 
 #include "preload/counters.h"
 #include "preload/descriptors.h"
+#include "preload/family.h"
 #include "preload/settings.h"
 #include "preload/system.h"
 #include "preload/window.h"
@@ -240,8 +241,30 @@ int arena_take(struct chunk *chunk)
     return 0;
 }
 
+uint64_t arena_process(void)
+{
+    return process;
+}
+
+int arena_open_executor(int *end)
+{
+    int status = jitc_open_executor(client, end);
+
+    return status == JITC_OK ? 0 : fail("no executor's end", status);
+}
+
+uint64_t arena_place(const struct chunk *chunk)
+{
+    jitc_info info = {.struct_size = sizeof info};
+
+    (void)jitc_describe(client, &info);
+    return (uint64_t)(chunk->code - (const uint8_t *)info.base);
+}
+
 bool arena_is_ours(struct chunk *chunk)
 {
+    if (chunk->family != NULL)
+        return true; /* of all of them */
     if (chunk->process != process)
         return false;
     if (chunk->forks == forks)
@@ -256,7 +279,7 @@ bool arena_is_ours(struct chunk *chunk)
 
 void arena_give_back(struct chunk *chunk)
 {
-    if (chunk_exists(chunk) && chunk->process == process) {
+    if (chunk_exists(chunk) && chunk->family == NULL && chunk->process == process) {
         if (chunk->forks == forks)
             release(chunk);
         else
@@ -268,7 +291,11 @@ void arena_give_back(struct chunk *chunk)
 int arena_write(struct chunk *chunk, uint64_t offset, const void *bytes, uint64_t size)
 {
     size_t skew = (size_t)(chunk->code - (uint8_t *)chunk->span.rx);
-    int status = jitc_scope_write(scope, &chunk->span, skew + offset, bytes, size);
+    int status;
+
+    if (chunk->family != NULL)
+        return family_write(chunk->family, chunk, offset, bytes, size);
+    status = jitc_scope_write(scope, &chunk->span, skew + offset, bytes, size);
 
     counters.writes++;
     counters.sent_bytes += size;
@@ -278,7 +305,7 @@ int arena_write(struct chunk *chunk, uint64_t offset, const void *bytes, uint64_
 int arena_flush(void)
 {
     uint64_t start = counters_now();
-    int status = jitc_scope_flush(scope);
+    int status = scope == NULL ? JITC_OK : jitc_scope_flush(scope); /* a family's are there already */
 
     counters.broker_ns += counters_now() - start;
     return status == JITC_OK ? 0 : fail("code can't be written", status);
@@ -287,7 +314,11 @@ int arena_flush(void)
 int arena_map(const struct chunk *chunk, uint64_t offset, uint64_t size, uintptr_t address)
 {
     size_t skew = (size_t)(chunk->code - (uint8_t *)chunk->span.rx);
-    int status = jitc_map(client, &chunk->span, skew + offset, size, (void *)address, JITC_MAP_PRIVATE);
+    int status;
+
+    if (chunk->family != NULL)
+        return family_map(chunk->family, chunk, offset, size, address);
+    status = jitc_map(client, &chunk->span, skew + offset, size, (void *)address, JITC_MAP_PRIVATE);
 
     return status == JITC_OK ? 0 : fail("code can't be mapped", status);
 }

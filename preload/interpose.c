@@ -96,6 +96,15 @@ INTERPOSED int madvise(void *address, size_t bytes, int advice)
     return (int)result_of(code_madvise((uintptr_t)address, bytes, advice));
 }
 
+/*
+ * A library that looks up its names in its own dependencies first would not find ours. Both calls are tail
+ * calls, since dlopen() looks from where it was called.
+ */
+INTERPOSED void *dlopen(const char *file, int mode)
+{
+    return NEXT(dlopen)(file, mode & ~RTLD_DEEPBIND);
+}
+
 /* ---- Signals ----------------------------------------------------------------------------------- */
 
 INTERPOSED int sigaction(int number, const struct sigaction *action, struct sigaction *old)
