@@ -20,7 +20,8 @@ max_parallel_workers_per_gather = 0
 """
 TABLE = """
 CREATE TABLE numbers AS
-SELECT n AS a, n * 7919 % 100003 AS b, 'text ' || n AS c, n / 3.0::float8 AS d FROM generate_series(1, {rows}::bigint) AS n;
+SELECT n AS a, n * 7919 % 100003 AS b, 'text ' || n AS c, n / 3.0::float8 AS d
+FROM generate_series(1, {rows}::bigint) AS n;
 ANALYZE numbers
 """
 

@@ -38,23 +38,25 @@ FLIPS = r"flips=(\d+)"
 PHP = "/usr/bin/php8.2 -d opcache.enable_cli=1 -d opcache.file_update_protection=0 -d opcache.jit_buffer_size=16M"
 NODE = "/usr/bin/node --allow-natives-syntax {here}/"
 JAVA = "/usr/bin/java -XX:+PrintCompilation -cp {scratch} Compute {0} {1}"
-QEMU = "/usr/bin/qemu-x86_64 -U LD_PRELOAD"
+QEMU = "/usr/bin/qemu-x86_64"
 SEARCH = r"-c '(\w+\d) (?:[a-z]+\d+ ){{2,4}}(\w+)@\w+\.org(\d).*\b\w*\3 ' {scratch}/lines"
 # libffi that may make no memory executable writes its closures into a file in /tmp and maps that, which is
 # no better than what it may not do: so no files.
 CTYPES = "/usr/bin/prlimit --fsize=0 /usr/bin/python3 {here}/closures.py"
 
 
-def lli(kind, proof=r"X86 DAG->DAG Instruction Selection", proved="passes of instruction selection: {}", fault=r"\S.*"):
+def lli(kind, proof=r"X86 DAG->DAG Instruction Selection", proved="selected instructions: {} times", fault=r"\S.*"):
     return Program(
-        f"lli-14, {kind}", "llvm-14-runtime", f"/usr/bin/lli-14 -time-passes -jit-kind={kind} {{here}}/compute.ll {{0}}",
-        "30", "1500", proof, proved, environment={"JITDUMPDIR": "{scratch}"}, fault=fault,
+        f"lli-14, {kind}", "llvm-14-runtime",
+        f"/usr/bin/lli-14 -time-passes -jit-kind={kind} {{here}}/compute.ll {{0}}", "30", "1500", proof, proved,
+        environment={"JITDUMPDIR": "{scratch}"}, fault=fault,
     )  # fmt: skip
 
 
 def php(kind):
     return Program(
-        f"PHP 8.2, {kind} JIT", "php8.2-opcache", f"{PHP} -d opcache.jit={kind} {{here}}/compute.php {{0}}", "10", "400",
+        f"PHP 8.2, {kind} JIT", "php8.2-opcache",
+        f"{PHP} -d opcache.jit={kind} {{here}}/compute.php {{0}}", "10", "400",
         r"^jit: on 1, (\d+) bytes", "{} bytes of code", aim=1.05,
     )  # fmt: skip
 
@@ -76,10 +78,10 @@ PROGRAMS = [
             also="/usr/lib/postgresql/15/lib/llvmjit.so"),
     php("function"),
     php("tracing"),
-    Program("grep -P", "grep", "/usr/bin/grep -P " + SEARCH, "", "", FLIPS, "flips: {}", result=r"^\d+$", silent=True,
-            needs="lines", needs_brief="2", needs_full="100"),
-    Program("pcre2grep", "pcre2-utils", "/usr/bin/pcre2grep " + SEARCH, "", "", FLIPS, "flips: {}", result=r"^\d+$", silent=True,
-            needs="lines", needs_brief="2", needs_full="100"),
+    Program("grep -P", "grep", "/usr/bin/grep -P " + SEARCH, "", "", FLIPS, "flips: {}", result=r"^\d+$",
+            silent=True, needs="lines", needs_brief="2", needs_full="100"),
+    Program("pcre2grep", "pcre2-utils", "/usr/bin/pcre2grep " + SEARCH, "", "", FLIPS, "flips: {}", result=r"^\d+$",
+            silent=True, needs="lines", needs_brief="2", needs_full="100"),
     Program("pcre2test", "pcre2-utils", "/usr/bin/pcre2test -q -tm {0} {here}/patterns.txt", "1000", "100000",
             r"\(JIT\)$", "{} matches by machine code", result=r"^(?: \d+: .*?|No match)(?= \(JIT\)$|$)", silent=True),
     Program("ctypes, sort by a closure", "python3", CTYPES + " qsort {0}", "5000", "200000",
@@ -91,7 +93,8 @@ PROGRAMS = [
     Program("node, WebAssembly", "nodejs", NODE + "wasm.js {0} {1}", "10 100", "40 250",
             r"^jit: (\d+) modules", "{} modules compiled", aim=1.05, fault=r"# (?!Fatal error in)\S.*"),
     Program("node, 4 worker threads", "nodejs", NODE + "workers.js {0} {1}", "4 10", "4 500",
-            r"^jit: optimized in (\d+) threads", "optimized in {} threads", aim=1.05, fault=r"# (?!Fatal error in)\S.*"),
+            r"^jit: optimized in (\d+) threads", "optimized in {} threads", aim=1.05,
+            fault=r"# (?!Fatal error in)\S.*"),
     Program("Java 17, one thread", "openjdk-17-jre-headless", JAVA, "1 200", "1 8000", r" [1-4] +Compute::\w+",
             "its methods compiled {} times", aim=1.05, fault=r"^(?!Error occurred).*", needs="classes"),
     Program("Java 17, 4 threads", "openjdk-17-jre-headless", JAVA, "4 100", "4 4000", r" [1-4] +Compute::\w+",

@@ -79,15 +79,22 @@ class Table:
         if self.found(program, under) != self.found(program, bare):
             raise Wrong(f"it found something else than bare\n{bare.tail()}\nunder it:\n{under.tail()}")
         proof = self.prove(program, under)
-        flips = f"{sum(map(int, re.findall(FLIPS, under.counted))):,}" if under.counted else "not told"
+        flips = sum(map(int, re.findall(FLIPS, under.counted)))
         times = [(bare.seconds, under.seconds)]
         if self.runs:  # the first of each has filled the caches
             way = self.place.under(program.private_broker)
             times = [(self.work(program).seconds, self.work(program, way).seconds) for _ in range(self.runs)]
         best_bare, best_under = (min(column) for column in zip(*times))
-        ratio = best_under / best_bare
-        cells = [program.name, self.failure(program, without, best_bare), proof, flips, f"{best_bare:.2f} s",
-                 f"{best_under:.2f} s", f"{ratio:.2f}", f"{program.aim:.2f}" if program.aim else ""]  # fmt: skip
+        cells = [
+            program.name,
+            self.failure(program, without, best_bare),
+            proof,
+            f"{flips:,}" if flips else "not told",
+            f"{best_bare:.2f} s",
+            f"{best_under:.2f} s",
+            f"{best_under / best_bare:.2f}",
+            f"{program.aim:.2f}" if program.aim else "",
+        ]
         print("|", " | ".join(cells), "|", flush=True)
 
     def prove(self, program, under):
