@@ -6,7 +6,7 @@ set -eu
 packages="gcc g++ libc6-dev cmake ninja-build pkg-config binutils libuv1-dev libprotobuf-c-dev
 protobuf-c-compiler protobuf-compiler check libsystemd-dev libinih-dev libseccomp-dev nettle-dev
 libpcap-dev systemd mandoc spin libcapstone-dev selinux-policy-dev checkpolicy semodule-utils setools
-dpkg-dev file lintian
+dpkg-dev file lintian python3
 ${*:-}"
 
 missing=""
