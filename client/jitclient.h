@@ -358,6 +358,22 @@ JITC_API int jitc_shrink(jitc_client *client, jitc_span *span, size_t size);
 /* The live span that `pointer` (anywhere in it, rx or rw) lies in. Errors: FOREIGN_POINTER, NO_SPAN. */
 JITC_API int jitc_query(jitc_client *client, jitc_span *span, const void *pointer);
 
+/* jitc_map()'s flags. */
+#define JITC_MAP_PRIVATE 0x1u /* mprotect(2) may make it writable, which copies; else it can't, ever */
+
+/*
+ * Maps [offset, offset + size) of the span once more, read+execute, at `address`, in place of all that is
+ * there: for code that has to run at addresses of the caller's choosing. What is written to the span later
+ * shows there too, save in pages of a private mapping that were changed. The mapping is the caller's: to be
+ * removed by munmap(2), and before the span is released, since it shows what the memory is used for next.
+ * Under jitc_lockdown() it is refused, unless with JITC_LOCKDOWN_ALLOW_LIBRARIES. A private mapping can be
+ * changed through /proc/self/mem too: where that matters, JITC_LOCKDOWN_LANDLOCK. rx + offset, size and
+ * address are multiples of the page size: allocate a page more than you need, and start at the first page of
+ * it. Errors: MISALIGNED, INVALID, OUT_OF_RANGE, FOREIGN_POINTER, SYSTEM.
+ */
+JITC_API int jitc_map(jitc_client *client, const jitc_span *span, size_t offset, size_t size, void *address,
+                      uint32_t flags);
+
 /* ---- Writing ------------------------------------------------------------ */
 
 /* What to do to the instruction cache after a write; x86 needs nothing. */

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: MIT */
+#include "preload/arena.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "preload/counters.h"
+#include "preload/settings.h"
+#include "preload/system.h"
+#include "preload/window.h"
+
+/* Wished for; a policy that grants less decides. Only what is used takes memory. */
+#define ARENA_BYTES (UINT64_C(1) << 30)
+/* Descriptors of ours are above those that programs count on, where there is room. */
+#define FD_FIRST 500
+#define GENERATIONS_MAX 64u
+
+/* ---- The session -------------------------------------------------------------------------- */
+
+static uint64_t process = 1; /* counts on in children, so that no two of a family have the same */
+static uint64_t forks;
+static jitc_client *client; /* NULL: not yet */
+static jitc_scope *scope;
+static bool has_failed; /* that there is no session was told */
+
+static int fail(const char *what, int status)
+{
+    if (!has_failed)
+        settings_log("%s: %s: %s", what, jitc_strerror(status), jitc_error_detail());
+    has_failed = true;
+    switch (status) {
+    case JITC_E_ARENA_FULL:
+    case JITC_E_QUOTA_SPANS:
+    case JITC_E_QUOTA_BYTES:
+    case JITC_E_QUOTA_SESSIONS:
+    case JITC_E_NO_MEMORY:
+    case JITC_E_TOO_LARGE:
+        return -ENOMEM;
+    case JITC_E_TIMEOUT:
+        return -EAGAIN;
+    default:
+        return -EPERM;
+    }
+}
+
+static int connect_to(uint64_t arena_bytes)
+{
+    jitc_options options;
+    int fd = settings.fd;
+
+    jitc_options_init(&options);
+    options.write_mode = JITC_WRITE_THROUGH;
+    options.arena_bytes = arena_bytes;
+    settings.fd = -1;
+    if (fd >= 0)
+        return jitc_adopt(&client, fd, &options);
+    return jitc_connect(&client, &options);
+}
+
+static int begin_session(void)
+{
+    int status;
+
+    if (client != NULL)
+        return 0;
+    status = connect_to(ARENA_BYTES);
+    if (status == JITC_E_TOO_LARGE || status == JITC_E_INVALID || status == JITC_E_REFUSED)
+        status = connect_to(0); /* as the policy has it */
+    if (status == JITC_OK)
+        status = jitc_scope_begin(client, &scope, JITC_WRITE_DEFAULT);
+    if (status == JITC_OK) {
+        has_failed = false;
+        return 0;
+    }
+    client = jitc_close(client);
+    return fail("no broker", status);
+}
+
+/* ---- What others see ------------------------------------------------------------------------ */
+
+/* Forks after which nothing was parked, so that one pipe tells when all those children are gone. */
+struct generation {
+    uint64_t first; /* the forks, by number */
+    uint64_t last;
+    int read_fd;
+    int write_fd; /* -1: sealed */
+};
+
+/* A chunk that is used no more here, and perhaps by a child. */
+struct parked {
+    struct parked *next;
+    struct chunk chunk;
+    uint64_t forks; /* as of when it was parked */
+};
+
+static struct generation generations[GENERATIONS_MAX];
+static unsigned generations_count;
+static bool has_lost_track; /* there was a fork without one */
+static struct parked *parked;
+static struct parked *unused;
+
+static void close_fd(int fd)
+{
+    if (fd >= 0)
+        (void)system_call(SYS_close, fd, 0, 0, 0, 0, 0);
+}
+
+static struct parked *new_parked(void)
+{
+    struct parked *node;
+    long memory;
+
+    if (unused == NULL) {
+        memory = system_mmap(0, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (system_failed(memory))
+            return NULL;
+        for (size_t i = 0; i < PAGE_BYTES / sizeof *node; i++) {
+            node = (struct parked *)memory + i;
+            node->next = unused;
+            unused = node;
+        }
+    }
+    node = unused;
+    unused = node->next;
+    return node;
+}
+
+static void drop_dead_generations(void)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < generations_count; i++) {
+        struct pollfd ends = {.fd = generations[i].read_fd};
+
+        if (generations[i].write_fd < 0 && system_call(SYS_poll, (long)&ends, 1, 0, 0, 0, 0) == 1)
+            close_fd(generations[i].read_fd);
+        else
+            generations[kept++] = generations[i];
+    }
+    generations_count = kept;
+}
+
+/* The children made from now on are another generation. */
+static void seal_generation(void)
+{
+    struct generation *last = &generations[generations_count - 1];
+
+    if (generations_count > 0 && last->write_fd >= 0) {
+        close_fd(last->write_fd);
+        last->write_fd = -1;
+    }
+}
+
+/* Whether a child lives that was forked after `since` and at `until`, or in between. */
+static bool is_seen(uint64_t since, uint64_t until)
+{
+    for (unsigned i = 0; i < generations_count; i++) {
+        if (generations[i].last > since && generations[i].first <= until)
+            return true;
+    }
+    return has_lost_track;
+}
+
+static void release(struct chunk *chunk)
+{
+    (void)jitc_release(client, chunk->span.rx);
+    counters.chunks--;
+}
+
+static void release_parked(void)
+{
+    struct parked **link = &parked;
+
+    if (parked == NULL)
+        return;
+    drop_dead_generations();
+    while (*link != NULL) {
+        struct parked *node = *link;
+
+        if (is_seen(node->chunk.forks, node->forks)) {
+            link = &node->next;
+            continue;
+        }
+        release(&node->chunk);
+        *link = node->next;
+        node->next = unused;
+        unused = node;
+    }
+}
+
+/* Without memory to remember it, it is lost until we end. */
+static void park(const struct chunk *chunk)
+{
+    struct parked *node = new_parked();
+
+    seal_generation();
+    if (node == NULL)
+        return;
+    *node = (struct parked){.next = parked, .chunk = *chunk, .forks = forks};
+    parked = node;
+}
+
+/* ---- Chunks ----------------------------------------------------------------------------------- */
+
+int arena_take(struct chunk *chunk)
+{
+    const size_t bytes = (WINDOW_PAGES + 1) * PAGE_BYTES;
+    int status;
+    int error = begin_session();
+
+    if (error != 0)
+        return error;
+    release_parked();
+    status = jitc_alloc(client, &chunk->span, bytes);
+    if (status != JITC_OK)
+        return fail("no code memory", status);
+    chunk->code = (uint8_t *)(((uintptr_t)chunk->span.rx + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1));
+    chunk->process = process;
+    chunk->forks = forks;
+    counters.chunks++;
+    if (counters.chunks > counters.chunks_max)
+        counters.chunks_max = counters.chunks;
+    return 0;
+}
+
+bool arena_is_ours(struct chunk *chunk)
+{
+    if (chunk->process != process)
+        return false;
+    if (chunk->forks == forks)
+        return true;
+    seal_generation();
+    drop_dead_generations();
+    if (is_seen(chunk->forks, forks))
+        return false;
+    chunk->forks = forks;
+    return true;
+}
+
+void arena_give_back(struct chunk *chunk)
+{
+    if (chunk_exists(chunk) && chunk->process == process) {
+        if (chunk->forks == forks)
+            release(chunk);
+        else
+            park(chunk);
+    }
+    *chunk = (struct chunk){.code = NULL};
+}
+
+int arena_write(struct chunk *chunk, uint64_t offset, const void *bytes, uint64_t size)
+{
+    size_t skew = (size_t)(chunk->code - (uint8_t *)chunk->span.rx);
+    int status = jitc_scope_write(scope, &chunk->span, skew + offset, bytes, size);
+
+    counters.writes++;
+    counters.sent_bytes += size;
+    return status == JITC_OK ? 0 : fail("code can't be written", status);
+}
+
+int arena_flush(void)
+{
+    uint64_t start = counters_now();
+    int status = jitc_scope_flush(scope);
+
+    counters.broker_ns += counters_now() - start;
+    return status == JITC_OK ? 0 : fail("code can't be written", status);
+}
+
+int arena_map(const struct chunk *chunk, uint64_t offset, uint64_t size, uintptr_t address)
+{
+    size_t skew = (size_t)(chunk->code - (uint8_t *)chunk->span.rx);
+    int status = jitc_map(client, &chunk->span, skew + offset, size, (void *)address, JITC_MAP_PRIVATE);
+
+    return status == JITC_OK ? 0 : fail("code can't be mapped", status);
+}
+
+/* ---- Forks -------------------------------------------------------------------------------------- */
+
+static void move_up(int *fd)
+{
+    long moved = system_call(SYS_fcntl, *fd, F_DUPFD_CLOEXEC, FD_FIRST, 0, 0, 0);
+
+    if (system_failed(moved))
+        return;
+    close_fd(*fd);
+    *fd = (int)moved;
+}
+
+void arena_before_fork(void)
+{
+    int ends[2];
+
+    if (counters.chunks == 0 || (generations_count > 0 && generations[generations_count - 1].write_fd >= 0))
+        return;
+    if (generations_count == GENERATIONS_MAX)
+        drop_dead_generations();
+    if (generations_count == GENERATIONS_MAX ||
+        system_call(SYS_pipe2, (long)ends, O_CLOEXEC, 0, 0, 0, 0) != 0) {
+        has_lost_track = true;
+        return;
+    }
+    move_up(&ends[0]);
+    move_up(&ends[1]);
+    generations[generations_count++] =
+        (struct generation){.first = forks + 1, .last = forks + 1, .read_fd = ends[0], .write_fd = ends[1]};
+}
+
+void arena_after_fork(bool in_child)
+{
+    if (!in_child) {
+        forks++;
+        if (generations_count > 0 && generations[generations_count - 1].write_fd >= 0)
+            generations[generations_count - 1].last = forks;
+        return;
+    }
+    for (unsigned i = 0; i < generations_count; i++)
+        close_fd(generations[i].read_fd); /* what we write to is kept, and says that we are here */
+    generations_count = 0;
+    has_lost_track = false;
+    parked = NULL;
+    process++;
+    forks = 0;
+    client = NULL; /* the parent's, and left alone: its session lasts for as long as we have its socket */
+    scope = NULL;
+    settings.fd = -1;
+    has_failed = false;
+    counters = (struct counters){.flips = 0};
+}

@@ -1,0 +1,565 @@
+/* SPDX-License-Identifier: MIT */
+#include "preload/code.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/single_threaded.h>
+
+#include "preload/arena.h"
+#include "preload/counters.h"
+#include "preload/lock.h"
+#include "preload/settings.h"
+#include "preload/system.h"
+#include "preload/window.h"
+
+/* What is compared at once, and written if it differs. */
+#define LINE_BYTES 64u
+/* A window in which at most so many of at least so many pages changed is lazy ... */
+#define LAZY_CHANGED_MAX 2u
+#define LAZY_PAGES_MIN 4u
+/* ... until so many of its pages were written one by one. */
+#define LAZY_STORES_MAX 4u
+
+static uintptr_t page_up(uintptr_t address)
+{
+    return (address + PAGE_BYTES - 1) & ~(uintptr_t)(PAGE_BYTES - 1);
+}
+
+static bool is_aligned(uintptr_t address)
+{
+    return address % PAGE_BYTES == 0;
+}
+
+/* A range that the kernel would refuse: it says why. */
+static bool is_odd(uintptr_t address, uint64_t bytes)
+{
+    return !is_aligned(address) || bytes == 0 || page_up(bytes) < bytes || address + page_up(bytes) < address;
+}
+
+static long protect_pages(const struct piece *piece, uint64_t pages, int protection)
+{
+    unsigned first;
+    unsigned count;
+    uint64_t run;
+
+    for (; (run = window_run(pages, &first, &count)) != 0; pages &= ~run) {
+        long error = system_mprotect(piece->base + first * PAGE_BYTES, count * PAGE_BYTES, protection);
+
+        if (error != 0)
+            return error;
+    }
+    return 0;
+}
+
+/* ---- To the arena ---------------------------------------------------------------------------- */
+
+/* Has the bytes written that differ from those that stand there. 1: some did, 0, or a negative errno. */
+static int update_page(struct window *window, const uint8_t *page, unsigned index)
+{
+    uint64_t offset = index * PAGE_BYTES;
+    const uint8_t *there = window->chunk.code + offset;
+    uint64_t from = 0;
+    uint64_t to = PAGE_BYTES;
+    int error;
+
+    if (memcmp(page, there, PAGE_BYTES) == 0)
+        return 0;
+    while (memcmp(page + from, there + from, LINE_BYTES) == 0)
+        from += LINE_BYTES;
+    while (memcmp(page + to - LINE_BYTES, there + to - LINE_BYTES, LINE_BYTES) == 0)
+        to -= LINE_BYTES;
+    error = arena_write(&window->chunk, offset + from, page + from, to - from);
+    return error != 0 ? error : 1;
+}
+
+/* Of pages that can be read, the content of which does not change. Returns how many differed. */
+static int update_pages(const struct piece *piece, uint64_t pages)
+{
+    int changed = 0;
+
+    for (; pages != 0; pages &= pages - 1) {
+        unsigned index = (unsigned)__builtin_ctzll(pages);
+        int result = update_page(piece->window, (const uint8_t *)piece->base + index * PAGE_BYTES, index);
+
+        if (result < 0)
+            return result;
+        changed += result;
+    }
+    if (changed > 0) {
+        int error = arena_flush();
+
+        if (error != 0)
+            return error;
+    }
+    return changed;
+}
+
+static int map_pages(const struct piece *piece, uint64_t pages)
+{
+    struct window *window = piece->window;
+    unsigned first;
+    unsigned count;
+    uint64_t run;
+
+    for (; (run = window_run(pages, &first, &count)) != 0; pages &= ~run) {
+        int error = arena_map(&window->chunk, first * PAGE_BYTES, count * PAGE_BYTES,
+                              piece->base + first * PAGE_BYTES);
+
+        if (error != 0)
+            return error;
+        counters.flips++;
+        counters.pages += count;
+        window->in_arena |= run;
+        window->copies &= ~run;
+    }
+    return 0;
+}
+
+/* Pages that only show the chunk become memory of their own, so that it may go. */
+static int detach_pages(const struct piece *piece, uint64_t pages)
+{
+    static uint8_t content[PAGE_BYTES];
+
+    for (; pages != 0; pages &= pages - 1) {
+        unsigned index = (unsigned)__builtin_ctzll(pages);
+        uint64_t bit = UINT64_C(1) << index;
+        uintptr_t address = piece->base + index * PAGE_BYTES;
+        bool writes = (piece->window->wants_write & bit) != 0;
+        long error;
+
+        if (system_mprotect(address, PAGE_BYTES, PROT_READ) != 0)
+            continue;
+        memcpy(content, (const void *)address, PAGE_BYTES);
+        error = system_mmap(address, PAGE_BYTES, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        if (system_failed(error))
+            return (int)error;
+        memcpy((void *)address, content, PAGE_BYTES);
+        if (!writes)
+            (void)system_mprotect(address, PAGE_BYTES, PROT_READ);
+        piece->window->copies &= ~bit;
+    }
+    return 0;
+}
+
+/* To a chunk that nobody else sees. What runs there meanwhile goes on. */
+static int move_window(const struct piece *piece)
+{
+    struct window *window = piece->window;
+    struct chunk old = window->chunk;
+    uint64_t runs = window->in_arena;
+    int error = detach_pages(piece, window->copies);
+
+    if (error == 0)
+        error = arena_take(&window->chunk);
+    if (error != 0)
+        return error;
+    counters.moves++;
+    error = update_pages(piece, runs);
+    if (error >= 0)
+        error = map_pages(piece, runs);
+    if (error != 0) {
+        arena_give_back(&window->chunk);
+        window->chunk = old;
+        return error;
+    }
+    arena_give_back(&old);
+    return 0;
+}
+
+static int need_chunk(const struct piece *piece)
+{
+    struct chunk *chunk = &piece->window->chunk;
+
+    if (!chunk_exists(chunk))
+        return arena_take(chunk);
+    return arena_is_ours(chunk) ? 0 : move_window(piece);
+}
+
+/* Makes these pages, none of which is in the arena, executable there, with what they hold. */
+static int make_executable(const struct piece *piece, uint64_t pages)
+{
+    struct window *window = piece->window;
+    long error;
+    int changed;
+
+    /* Whoever writes from now on faults, and waits for the lock. */
+    error = protect_pages(piece, pages, PROT_READ);
+    if (error == 0)
+        error = need_chunk(piece);
+    if (error != 0)
+        return (int)error;
+    changed = update_pages(piece, pages);
+    if (changed < 0)
+        return changed;
+    window->is_lazy = !settings.is_eager && (unsigned)changed <= LAZY_CHANGED_MAX &&
+                      (window->is_lazy || (unsigned)__builtin_popcountll(pages) >= LAZY_PAGES_MIN);
+    window->stores = 0;
+    return map_pages(piece, pages);
+}
+
+/* No page of these is mapped from the arena any more. */
+static void forget(const struct piece *piece, uint64_t pages)
+{
+    struct window *window = piece->window;
+
+    window->wants_execute &= ~pages;
+    window->wants_write &= ~pages;
+    window->in_arena &= ~pages;
+    window->copies &= ~pages;
+    if (window_tracked(window) == 0) {
+        arena_give_back(&window->chunk);
+        window->is_lazy = false;
+    }
+}
+
+static void forget_range(uintptr_t address, uint64_t bytes)
+{
+    uintptr_t at = address;
+    struct piece piece;
+
+    while (window_next(&at, address + page_up(bytes), false, &piece))
+        forget(&piece, piece.pages);
+}
+
+static bool is_tracked(uintptr_t address, uint64_t bytes)
+{
+    uintptr_t at = address;
+    struct piece piece;
+
+    while (window_next(&at, address + page_up(bytes), false, &piece)) {
+        if ((window_tracked(piece.window) & piece.pages) != 0)
+            return true;
+    }
+    return false;
+}
+
+/* ---- mprotect() ---------------------------------------------------------------------------------- */
+
+/* Stores become possible, at once or when they come. */
+static long make_writable(const struct piece *piece, uint64_t pages)
+{
+    struct window *window = piece->window;
+    long error;
+
+    error = protect_pages(piece, pages, PROT_READ | PROT_WRITE);
+    if (error == 0) {
+        window->copies |= window->in_arena & pages;
+        window->in_arena &= ~pages;
+    }
+    return error;
+}
+
+static long protect_piece(const struct piece *piece, int protection)
+{
+    struct window *window = piece->window;
+    uint64_t pages = piece->pages;
+    uint64_t kept = 0; /* in the arena, and to stay there */
+    long error = 0;
+
+    switch (protection & (PROT_WRITE | PROT_EXEC)) {
+    case PROT_EXEC:
+        if ((pages & ~window->in_arena) != 0)
+            error = make_executable(piece, pages & ~window->in_arena);
+        break;
+    case PROT_WRITE:
+        if (window->is_lazy)
+            kept = window->in_arena & pages;
+        error = make_writable(piece, pages & ~kept);
+        break;
+    case PROT_WRITE | PROT_EXEC:
+        error = make_writable(piece, pages & ~window->in_arena);
+        break;
+    default:
+        error = protect_pages(piece, pages, protection);
+        window->copies |= window->in_arena & pages;
+        window->in_arena &= ~pages;
+        break;
+    }
+    if (error != 0)
+        return error;
+    window->wants_execute =
+        (protection & PROT_EXEC) != 0 ? window->wants_execute | pages : window->wants_execute & ~pages;
+    window->wants_write =
+        (protection & PROT_WRITE) != 0 ? window->wants_write | pages : window->wants_write & ~pages;
+    /* Neither executable nor of the arena: a page like any other. */
+    window->wants_write &= window->wants_execute | window->in_arena | window->copies;
+    return 0;
+}
+
+static long protect(uintptr_t address, uint64_t bytes, int protection)
+{
+    bool executes = (protection & PROT_EXEC) != 0;
+    uintptr_t end = address + page_up(bytes);
+    uintptr_t at = address;
+    uintptr_t done = address;
+    struct piece piece;
+    long error = 0;
+
+    if ((protection & (PROT_WRITE | PROT_EXEC)) == PROT_WRITE)
+        counters.writable++;
+    while (error == 0 && window_next(&at, end, executes, &piece)) {
+        uintptr_t from = piece.base > address ? piece.base : address;
+
+        if (from > done) /* nothing of ours in between */
+            error = system_mprotect(done, from - done, protection);
+        if (error == 0)
+            error = protect_piece(&piece, protection);
+        done = at < end ? at : end;
+    }
+    if (error == 0 && executes && at < end)
+        return -ENOMEM;
+    if (error == 0 && done < end)
+        error = system_mprotect(done, end - done, protection);
+    return error;
+}
+
+long code_mprotect(uintptr_t address, uint64_t bytes, int protection)
+{
+    const int known = PROT_READ | PROT_WRITE | PROT_EXEC;
+    uint64_t mask;
+    uint64_t start;
+    long result;
+
+    if (lock_is_mine || is_odd(address, bytes) || (protection & ~known) != 0 ||
+        ((protection & PROT_EXEC) == 0 && !window_any()))
+        return system_mprotect(address, bytes, protection);
+    if ((protection & (PROT_WRITE | PROT_EXEC)) == (PROT_WRITE | PROT_EXEC) && settings.no_rwx)
+        return -EACCES;
+    lock_take(&mask);
+    start = counters_now();
+    result = protect(address, bytes, protection);
+    counters.all_ns += counters_now() - start;
+    lock_drop(&mask);
+    return result;
+}
+
+/* ---- mmap() and its kin ---------------------------------------------------------------------------- */
+
+static void want(uintptr_t address, uint64_t bytes, bool writes)
+{
+    uintptr_t at = address;
+    struct piece piece;
+
+    while (window_next(&at, address + page_up(bytes), true, &piece)) {
+        piece.window->wants_execute |= piece.pages;
+        if (writes)
+            piece.window->wants_write |= piece.pages;
+    }
+}
+
+long code_mmap(uintptr_t address, uint64_t bytes, int protection, int flags, int fd, long offset)
+{
+    bool writes = (protection & PROT_WRITE) != 0;
+    /* A file without PROT_WRITE is a library: the kernel's own. */
+    bool is_code = (protection & PROT_EXEC) != 0 && (writes || (flags & MAP_ANONYMOUS) != 0);
+    uint64_t mask;
+    long result;
+
+    if (lock_is_mine || (!is_code && !window_any()))
+        return system_mmap(address, bytes, protection, flags, fd, offset);
+    if (is_code && writes && settings.no_rwx)
+        return -EACCES;
+    lock_take(&mask);
+    result = system_mmap(address, bytes, is_code ? protection & ~PROT_EXEC : protection, flags, fd, offset);
+    if (!system_failed(result)) {
+        forget_range((uintptr_t)result, bytes);
+        if (is_code)
+            want((uintptr_t)result, bytes, writes);
+    }
+    lock_drop(&mask);
+    return result;
+}
+
+long code_munmap(uintptr_t address, uint64_t bytes)
+{
+    uint64_t mask;
+    long result;
+
+    if (lock_is_mine || !window_any() || is_odd(address, bytes))
+        return system_munmap(address, bytes);
+    lock_take(&mask);
+    result = system_munmap(address, bytes);
+    if (result == 0)
+        forget_range(address, bytes);
+    lock_drop(&mask);
+    return result;
+}
+
+/* Zero again, as memory of its own is. */
+static long discard(uintptr_t address, uint64_t bytes, int advice)
+{
+    uintptr_t end = address + page_up(bytes);
+    uintptr_t at = address;
+    struct piece piece;
+    long error = 0;
+
+    while (error == 0 && window_next(&at, end, false, &piece)) {
+        uint64_t pages = piece.pages & (piece.window->in_arena | piece.window->copies);
+        unsigned first;
+        unsigned count;
+        uint64_t run;
+
+        for (; error == 0 && (run = window_run(pages, &first, &count)) != 0; pages &= ~run) {
+            bool writes = (piece.window->wants_write & (UINT64_C(1) << first)) != 0;
+            uintptr_t from = piece.base + first * PAGE_BYTES;
+            long result;
+
+            (void)writes;
+            result = system_mmap(from, count * PAGE_BYTES, PROT_READ | PROT_WRITE,
+                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+            if (system_failed(result))
+                return result;
+            piece.window->in_arena &= ~run;
+            piece.window->copies &= ~run;
+            error = protect_pages(&piece, run & ~piece.window->wants_write, PROT_READ);
+        }
+    }
+    return error != 0 ? error : system_call(SYS_madvise, (long)address, (long)bytes, advice, 0, 0, 0);
+}
+
+long code_madvise(uintptr_t address, uint64_t bytes, int advice)
+{
+    uint64_t mask;
+    long result;
+
+    if (lock_is_mine || !window_any() || is_odd(address, bytes) ||
+        (advice != MADV_DONTNEED && advice != MADV_FREE))
+        return system_call(SYS_madvise, (long)address, (long)bytes, advice, 0, 0, 0);
+    lock_take(&mask);
+    result = discard(address, bytes, advice);
+    lock_drop(&mask);
+    return result;
+}
+
+/* A copy in another place, of which each page is what it was, but in the arena. */
+static long move_range(uintptr_t address, uint64_t old_bytes, uint64_t bytes, int flags, uintptr_t to)
+{
+    uint64_t common = old_bytes < bytes ? old_bytes : bytes;
+    long result =
+        system_mmap(to, bytes, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | ((flags & MREMAP_FIXED) != 0 ? MAP_FIXED : 0), -1, 0);
+
+    if (system_failed(result))
+        return result;
+    forget_range((uintptr_t)result, bytes);
+    memcpy((void *)result, (const void *)address, common);
+    for (uint64_t done = 0; done < bytes; done += PAGE_BYTES) {
+        uintptr_t from = address + (done < old_bytes ? done : old_bytes - PAGE_BYTES);
+        struct window *window = window_find(from);
+        uint64_t bit = UINT64_C(1) << (from / PAGE_BYTES % WINDOW_PAGES);
+
+        if (window == NULL)
+            continue;
+        if ((window->wants_execute & bit) != 0)
+            want((uintptr_t)result + done, PAGE_BYTES, (window->wants_write & bit) != 0);
+        if ((window_tracked(window) & bit) != 0 && (window->wants_write & bit) == 0)
+            (void)system_mprotect((uintptr_t)result + done, PAGE_BYTES, PROT_READ);
+    }
+    (void)system_munmap(address, old_bytes);
+    forget_range(address, old_bytes);
+    return result;
+}
+
+static long grow_in_place(uintptr_t address, uint64_t old_bytes, uint64_t bytes)
+{
+    uintptr_t end = address + old_bytes;
+    struct window *window = window_find(end - PAGE_BYTES);
+    uint64_t bit = UINT64_C(1) << ((end - PAGE_BYTES) / PAGE_BYTES % WINDOW_PAGES);
+    bool executes = window != NULL && (window->wants_execute & bit) != 0;
+    bool writes = window == NULL || window_tracked(window) == 0 || (window->wants_write & bit) != 0;
+    long result = system_mmap(end, bytes - old_bytes, PROT_READ | (writes ? PROT_WRITE : 0),
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+    if (system_failed(result))
+        return result;
+    forget_range(end, bytes - old_bytes);
+    if (executes)
+        want(end, bytes - old_bytes, writes);
+    return (long)address;
+}
+
+static long remap(uintptr_t address, uint64_t old_bytes, uint64_t bytes, int flags, uintptr_t to)
+{
+    long result;
+
+    if ((flags & MREMAP_FIXED) != 0)
+        return move_range(address, old_bytes, bytes, flags, to);
+    if (bytes <= old_bytes) {
+        if (bytes < old_bytes) {
+            (void)system_munmap(address + bytes, old_bytes - bytes);
+            forget_range(address + bytes, old_bytes - bytes);
+        }
+        return (long)address;
+    }
+    result = grow_in_place(address, old_bytes, bytes);
+    if (system_failed(result) && (flags & MREMAP_MAYMOVE) != 0)
+        return move_range(address, old_bytes, bytes, flags, 0);
+    return system_failed(result) ? -ENOMEM : result;
+}
+
+long code_mremap(uintptr_t address, uint64_t old_bytes, uint64_t bytes, int flags, uintptr_t to)
+{
+    uint64_t mask;
+    long result;
+
+    if (lock_is_mine || !window_any() || is_odd(address, old_bytes) || is_odd(to, bytes))
+        return system_call(SYS_mremap, (long)address, (long)old_bytes, (long)bytes, flags, (long)to, 0);
+    lock_take(&mask);
+    if (is_tracked(address, old_bytes) && (flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED)) == 0) {
+        result = remap(address, page_up(old_bytes), page_up(bytes), flags, to);
+    } else {
+        result = system_call(SYS_mremap, (long)address, (long)old_bytes, (long)bytes, flags, (long)to, 0);
+        if (!system_failed(result)) {
+            forget_range(address, old_bytes);
+            forget_range((uintptr_t)result, bytes);
+        }
+    }
+    lock_drop(&mask);
+    return result;
+}
+
+/* ---- Faults ------------------------------------------------------------------------------------------ */
+
+static bool store_faulted(const struct piece *piece)
+{
+    struct window *window = piece->window;
+    uint64_t pages = piece->pages;
+
+    if ((window->wants_write & pages) == 0)
+        return false;
+    if ((window->in_arena & pages) == 0)
+        return true; /* another thread was faster, or the pages were held for a moment */
+    counters.store_faults++;
+    if ((window->wants_execute & pages) == 0 && ++window->stores > LAZY_STORES_MAX) {
+        window->is_lazy = false;
+        pages = window->in_arena & window->wants_write & ~window->wants_execute;
+    }
+    return make_writable(&(struct piece){window, piece->base, pages}, pages) == 0;
+}
+
+static bool fetch_faulted(const struct piece *piece)
+{
+    struct window *window = piece->window;
+
+    if ((window->wants_execute & piece->pages) == 0)
+        return false;
+    if ((window->in_arena & piece->pages) != 0)
+        return true;
+    counters.fetch_faults++;
+    return make_executable(piece, piece->pages) == 0;
+}
+
+bool code_fault_locked(uintptr_t address, enum code_access access, ucontext_t *context)
+{
+    uintptr_t at = address & ~(uintptr_t)(PAGE_BYTES - 1);
+    struct piece piece;
+
+    (void)context;
+    if (!window_next(&at, at + PAGE_BYTES, false, &piece))
+        return false;
+    if (access == CODE_STORE)
+        return store_faulted(&piece);
+    return access == CODE_FETCH && fetch_faulted(&piece);
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the program asks of its memory, and what its pages then really are.
+ *
+ * No page is ever writable and executable. One that is to be executable is copied to the arena, as far as
+ * it differs from what stands there, and mapped from it in place; one that is to be writable as well is
+ * the one or the other by turns, which its faults decide. A page that is made writable again stays mapped
+ * from the arena, privately: what is stored is a copy, and what isn't shows what is there already.
+ *
+ * mprotect() to writable of pages that are in the arena may be left undone until one of them is written,
+ * where so far few of them were (is_lazy). A system call that stores into such a page, as read(2) does,
+ * returns EFAULT then, as it does for pages that are executable by turns.
+ *
+ * The functions do what the system call does for any memory, and return what it returns; those that begin
+ * with code_ and end with _locked need the lock.
+ */
+#ifndef PRELOAD_CODE_H
+#define PRELOAD_CODE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <ucontext.h>
+
+long code_mmap(uintptr_t address, uint64_t bytes, int protection, int flags, int fd, long offset);
+long code_mprotect(uintptr_t address, uint64_t bytes, int protection);
+long code_munmap(uintptr_t address, uint64_t bytes);
+long code_mremap(uintptr_t address, uint64_t old_bytes, uint64_t bytes, int flags, uintptr_t to);
+long code_madvise(uintptr_t address, uint64_t bytes, int advice);
+
+enum code_access { CODE_READ, CODE_STORE, CODE_FETCH };
+
+/*
+ * A page fault, with the lock held and the context of the thread that ran into it. True: it may go on. False:
+ * it is the program's own.
+ */
+bool code_fault_locked(uintptr_t address, enum code_access access, ucontext_t *context);
+
+#endif

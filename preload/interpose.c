@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The functions of libc that are looked at, under their own names. All else of the library is hidden.
+ * They do what libc's do, save where code memory is concerned.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "preload/code.h"
+#include "preload/signals.h"
+#include "preload/system.h"
+
+#define INTERPOSED __attribute__((visibility("default")))
+
+static long result_of(long result)
+{
+    if (!system_failed(result))
+        return result;
+    errno = (int)-result;
+    return -1;
+}
+
+/* ---- Memory ------------------------------------------------------------------------------------ */
+
+INTERPOSED void *mmap(void *address, size_t bytes, int protection, int flags, int fd, off_t offset)
+{
+    return (void *)result_of(code_mmap((uintptr_t)address, bytes, protection, flags, fd, offset));
+}
+
+INTERPOSED void *mmap64(void *address, size_t bytes, int protection, int flags, int fd, off64_t offset)
+    __attribute__((alias("mmap")));
+
+INTERPOSED int munmap(void *address, size_t bytes)
+{
+    return (int)result_of(code_munmap((uintptr_t)address, bytes));
+}
+
+INTERPOSED int mprotect(void *address, size_t bytes, int protection)
+{
+    return (int)result_of(code_mprotect((uintptr_t)address, bytes, protection));
+}
+
+/* Keys are not handed out, see pkey_alloc(); -1 is none. */
+INTERPOSED int pkey_mprotect(void *address, size_t bytes, int protection, int key)
+{
+    if (key != -1)
+        return (int)result_of(
+            system_call(SYS_pkey_mprotect, (long)address, (long)bytes, protection, key, 0, 0));
+    return mprotect(address, bytes, protection);
+}
+
+/* As on a processor that has none: programs that use them for code do without. */
+INTERPOSED int pkey_alloc(unsigned flags, unsigned rights)
+{
+    (void)flags, (void)rights;
+    errno = ENOSPC;
+    return -1;
+}
+
+INTERPOSED void *mremap(void *address, size_t old_bytes, size_t bytes, int flags, ...)
+{
+    va_list arguments;
+    void *to;
+
+    va_start(arguments, flags);
+    to = (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) != 0 ? va_arg(arguments, void *) : NULL;
+    va_end(arguments);
+    return (void *)result_of(code_mremap((uintptr_t)address, old_bytes, bytes, flags, (uintptr_t)to));
+}
+
+INTERPOSED int madvise(void *address, size_t bytes, int advice)
+{
+    return (int)result_of(code_madvise((uintptr_t)address, bytes, advice));
+}
+
+/* ---- Signals ----------------------------------------------------------------------------------- */
+
+INTERPOSED int sigaction(int number, const struct sigaction *action, struct sigaction *old)
+{
+    return signals_action(number, action, old);
+}
+
+static sighandler_t set_handler(int number, sighandler_t handler, int flags)
+{
+    struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
+    struct sigaction old;
+
+    if ((flags & SA_NODEFER) == 0)
+        (void)sigaddset(&action.sa_mask, number);
+    return signals_action(number, &action, &old) == 0 ? old.sa_handler : SIG_ERR;
+}
+
+INTERPOSED sighandler_t signal(int number, sighandler_t handler)
+{
+    return set_handler(number, handler, SA_RESTART);
+}
+
+INTERPOSED sighandler_t sysv_signal(int number, sighandler_t handler)
+{
+    return set_handler(number, handler, (int)SA_RESETHAND | SA_NODEFER);
+}
+
+INTERPOSED sighandler_t __sysv_signal(int number, sighandler_t handler) __attribute__((alias("sysv_signal")));
+
+INTERPOSED int sigprocmask(int how, const sigset_t *set, sigset_t *old)
+{
+    return (int)result_of(signals_mask(how, set, old));
+}
+
+INTERPOSED int pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
+{
+    return -signals_mask(how, set, old);
+}
+
+/* ---- System calls without a function ------------------------------------------------------------- */
+
+INTERPOSED long syscall(long number, ...)
+{
+    va_list arguments;
+    long argument[6];
+
+    va_start(arguments, number);
+    for (unsigned i = 0; i < 6; i++)
+        argument[i] = va_arg(arguments, long);
+    va_end(arguments);
+    switch (number) {
+    case SYS_mmap:
+        return result_of(code_mmap((uintptr_t)argument[0], (uint64_t)argument[1], (int)argument[2],
+                                   (int)argument[3], (int)argument[4], argument[5]));
+    case SYS_mprotect:
+        return result_of(code_mprotect((uintptr_t)argument[0], (uint64_t)argument[1], (int)argument[2]));
+    case SYS_munmap:
+        return result_of(code_munmap((uintptr_t)argument[0], (uint64_t)argument[1]));
+    case SYS_mremap:
+        return result_of(code_mremap((uintptr_t)argument[0], (uint64_t)argument[1], (uint64_t)argument[2],
+                                     (int)argument[3], (uintptr_t)argument[4]));
+    case SYS_madvise:
+        return result_of(code_madvise((uintptr_t)argument[0], (uint64_t)argument[1], (int)argument[2]));
+    case SYS_rt_sigprocmask:
+        return result_of(
+            signals_mask((int)argument[0], (const sigset_t *)argument[1], (sigset_t *)argument[2]));
+    default:
+        return result_of(system_call(number, argument[0], argument[1], argument[2], argument[3], argument[4],
+                                     argument[5]));
+    }
+}

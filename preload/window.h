@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the program's pages are, of those that concern us: a bit for each, in windows of 64 pages. A window
+ * has one chunk of the arena, made when one of its pages becomes executable, in which page i of the window
+ * has place i: so neighbours stay neighbours, and the kernel keeps few mappings.
+ *
+ * A page is tracked if any of its bits is set. Guarded by the lock.
+ */
+#ifndef PRELOAD_WINDOW_H
+#define PRELOAD_WINDOW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "preload/arena.h"
+
+#define PAGE_BYTES UINT64_C(4096)
+#define WINDOW_PAGES 64u
+#define WINDOW_BYTES (PAGE_BYTES * WINDOW_PAGES)
+
+struct window {
+    uint64_t wants_execute; /* by what the program asked for */
+    uint64_t wants_write;   /* the same, of tracked pages */
+    uint64_t in_arena;      /* mapped read+execute from the chunk */
+    uint64_t copies;        /* mapped from the chunk and not executable: what was not written shows it */
+    struct chunk chunk;
+    uint8_t stores; /* pages that a store made writable since the window was made writable lazily */
+    bool is_lazy;   /* few pages change between one mprotect() and the next */
+};
+
+/* The window's part of a range. */
+struct piece {
+    struct window *window;
+    uintptr_t base; /* the window's first byte */
+    uint64_t pages; /* which of its pages are meant */
+};
+
+/* The window of an address; NULL: nothing anywhere near is tracked. */
+struct window *window_find(uintptr_t address);
+
+/* Whether there is any at all. */
+bool window_any(void);
+
+/*
+ * The next piece of [*at, end), page aligned both; *at moves on. Without `makes` those of which nothing is
+ * known are left out. False: there is none, or, with `makes`, no memory for it (then *at < end).
+ */
+bool window_next(uintptr_t *at, uintptr_t end, bool makes, struct piece *piece);
+
+static inline uint64_t window_tracked(const struct window *window)
+{
+    return window->wants_execute | window->wants_write | window->in_arena | window->copies;
+}
+
+/* The first run of set bits: its pages; *first is where it begins. 0: there is none. */
+static inline uint64_t window_run(uint64_t pages, unsigned *first, unsigned *count)
+{
+    uint64_t rest;
+
+    if (pages == 0)
+        return 0;
+    *first = (unsigned)__builtin_ctzll(pages);
+    rest = ~(pages >> *first);
+    *count = rest == 0 ? WINDOW_PAGES : (unsigned)__builtin_ctzll(rest);
+    if (*count > WINDOW_PAGES - *first)
+        *count = WINDOW_PAGES - *first;
+    return (*count == WINDOW_PAGES ? ~UINT64_C(0) : (UINT64_C(1) << *count) - 1) << *first;
+}
+
+#endif
