@@ -8,6 +8,8 @@
 
 #define SKIPPED 77
 
+void (*program_tell)(void);
+
 void program_fail(const char *file, int line, const char *what, const char *how)
 {
     int error = errno;
@@ -15,6 +17,8 @@ void program_fail(const char *file, int line, const char *what, const char *how)
 
     (void)fprintf(stderr, "  %s:%d: %s%s (errno %d, %s)\n", name != NULL ? name + 1 : file, line, what, how,
                   error, strerror(error));
+    if (program_tell != NULL)
+        program_tell();
     _exit(EXIT_FAILURE);
 }
 
@@ -170,10 +174,14 @@ static _Thread_local uint8_t *volatile met;
 
 static void on_fault(int signal, siginfo_t *info, void *context)
 {
+    char how[64];
+
     (void)signal;
     (void)context;
-    if (!trying)
-        program_fail(__FILE__, __LINE__, "a fault that nobody expected", "");
+    if (!trying) {
+        (void)snprintf(how, sizeof how, ", at %p", info->si_addr);
+        program_fail(__FILE__, __LINE__, "a fault that nobody expected", how);
+    }
     met = info->si_addr;
     siglongjmp(back, 1);
 }

@@ -56,6 +56,8 @@ int program_main(int argc, char **argv, const struct program_case *cases, size_t
         }                                                                                      \
     } while (0)
 void program_fail(const char *file, int line, const char *what, const char *how) __attribute__((noreturn));
+/* If set, tells more of it. */
+extern void (*program_tell)(void);
 /* Ends this process as one that can't try that here. */
 void program_skip(const char *why) __attribute__((noreturn));
 
