@@ -5,14 +5,21 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/single_threaded.h>
+#include <sys/uio.h>
 
 #include "preload/arena.h"
 #include "preload/counters.h"
 #include "preload/lock.h"
 #include "preload/settings.h"
+#include "preload/step.h"
 #include "preload/system.h"
 #include "preload/window.h"
 
+/* A mapping that becomes executable for the first time goes to the arena at once up to this size; of a larger
+ * one each page when it is run. */
+#define EAGER_BYTES (UINT64_C(256) << 10)
+/* What an instruction stores at most, but by several steps. */
+#define STORE_MAX_BYTES 64u
 /* What is compared at once, and written if it differs. */
 #define LINE_BYTES 64u
 /* A window in which at most so many of at least so many pages changed is lazy ... */
@@ -73,10 +80,10 @@ static int update_page(struct window *window, const uint8_t *page, unsigned inde
     return error != 0 ? error : 1;
 }
 
-/* Of pages that can be read, the content of which does not change. Returns how many differed. */
-static int update_pages(const struct piece *piece, uint64_t pages)
+/* Of pages that can be read, the content of which does not change. *changed: those that differed. */
+static int update_pages(const struct piece *piece, uint64_t pages, uint64_t *changed)
 {
-    int changed = 0;
+    *changed = 0;
 
     for (; pages != 0; pages &= pages - 1) {
         unsigned index = (unsigned)__builtin_ctzll(pages);
@@ -84,15 +91,10 @@ static int update_pages(const struct piece *piece, uint64_t pages)
 
         if (result < 0)
             return result;
-        changed += result;
+        if (result > 0)
+            *changed |= UINT64_C(1) << index;
     }
-    if (changed > 0) {
-        int error = arena_flush();
-
-        if (error != 0)
-            return error;
-    }
-    return changed;
+    return *changed != 0 ? arena_flush() : 0;
 }
 
 static int map_pages(const struct piece *piece, uint64_t pages)
@@ -143,12 +145,36 @@ static int detach_pages(const struct piece *piece, uint64_t pages)
     return 0;
 }
 
+/* Of pages that are to be in the arena, those that are: what isn't told to us can change that. */
+static uint64_t check_pages(const struct piece *piece)
+{
+    static uint8_t content[PAGE_BYTES];
+    struct window *window = piece->window;
+    uint64_t found = window->in_arena;
+
+    for (uint64_t pages = found; pages != 0; pages &= pages - 1) {
+        unsigned index = (unsigned)__builtin_ctzll(pages);
+        uint64_t offset = index * PAGE_BYTES;
+        struct iovec to = {content, PAGE_BYTES};
+        struct iovec from = {(void *)(piece->base + offset), PAGE_BYTES};
+
+        if (system_call(SYS_process_vm_readv, system_call(SYS_getpid, 0, 0, 0, 0, 0, 0), (long)&to, 1,
+                        (long)&from, 1, 0) != (long)PAGE_BYTES ||
+            memcmp(content, window->chunk.code + offset, PAGE_BYTES) != 0)
+            found &= ~(UINT64_C(1) << index);
+    }
+    window->copies |= window->in_arena & ~found;
+    window->in_arena = found;
+    return found;
+}
+
 /* To a chunk that nobody else sees. What runs there meanwhile goes on. */
 static int move_window(const struct piece *piece)
 {
     struct window *window = piece->window;
     struct chunk old = window->chunk;
-    uint64_t runs = window->in_arena;
+    uint64_t runs = check_pages(piece);
+    uint64_t changed;
     int error = detach_pages(piece, window->copies);
 
     if (error == 0)
@@ -156,8 +182,8 @@ static int move_window(const struct piece *piece)
     if (error != 0)
         return error;
     counters.moves++;
-    error = update_pages(piece, runs);
-    if (error >= 0)
+    error = update_pages(&(struct piece){window, (uintptr_t)old.code, runs}, runs, &changed);
+    if (error == 0)
         error = map_pages(piece, runs);
     if (error != 0) {
         arena_give_back(&window->chunk);
@@ -177,26 +203,42 @@ static int need_chunk(const struct piece *piece)
     return arena_is_ours(chunk) ? 0 : move_window(piece);
 }
 
+/*
+ * Whoever writes to these pages from now on faults, and waits for the lock. Where there is but one thread,
+ * and it is here, that is only needed for pages of which we don't know that they can be read.
+ */
+static long hold_pages(const struct piece *piece, uint64_t pages)
+{
+    const struct window *window = piece->window;
+
+    if (__libc_single_threaded)
+        pages &= ~(window->wants_write & window->copies);
+    return protect_pages(piece, pages, PROT_READ);
+}
+
 /* Makes these pages, none of which is in the arena, executable there, with what they hold. */
 static int make_executable(const struct piece *piece, uint64_t pages)
 {
     struct window *window = piece->window;
+    unsigned changed;
     long error;
-    int changed;
 
-    /* Whoever writes from now on faults, and waits for the lock. */
-    error = protect_pages(piece, pages, PROT_READ);
+    error = hold_pages(piece, pages);
     if (error == 0)
         error = need_chunk(piece);
-    if (error != 0)
+    if (error == 0)
+        error = update_pages(piece, pages, &window->changed);
+    if (error == 0)
+        error = map_pages(piece, pages);
+    if (error != 0) {
+        (void)protect_pages(piece, pages & window->wants_write, PROT_READ | PROT_WRITE);
         return (int)error;
-    changed = update_pages(piece, pages);
-    if (changed < 0)
-        return changed;
-    window->is_lazy = !settings.is_eager && (unsigned)changed <= LAZY_CHANGED_MAX &&
+    }
+    changed = (unsigned)__builtin_popcountll(window->changed);
+    window->is_lazy = !settings.is_eager && changed <= LAZY_CHANGED_MAX &&
                       (window->is_lazy || (unsigned)__builtin_popcountll(pages) >= LAZY_PAGES_MIN);
     window->stores = 0;
-    return map_pages(piece, pages);
+    return 0;
 }
 
 /* No page of these is mapped from the arena any more. */
@@ -251,7 +293,7 @@ static long make_writable(const struct piece *piece, uint64_t pages)
     return error;
 }
 
-static long protect_piece(const struct piece *piece, int protection)
+static long protect_piece(const struct piece *piece, int protection, bool is_large)
 {
     struct window *window = piece->window;
     uint64_t pages = piece->pages;
@@ -260,12 +302,14 @@ static long protect_piece(const struct piece *piece, int protection)
 
     switch (protection & (PROT_WRITE | PROT_EXEC)) {
     case PROT_EXEC:
-        if ((pages & ~window->in_arena) != 0)
+        if (is_large && !chunk_exists(&window->chunk))
+            error = protect_pages(piece, pages, PROT_READ); /* see fetch_faulted() */
+        else if ((pages & ~window->in_arena) != 0)
             error = make_executable(piece, pages & ~window->in_arena);
         break;
     case PROT_WRITE:
         if (window->is_lazy)
-            kept = window->in_arena & pages;
+            kept = window->in_arena & pages & ~window->changed;
         error = make_writable(piece, pages & ~kept);
         break;
     case PROT_WRITE | PROT_EXEC:
@@ -305,7 +349,7 @@ static long protect(uintptr_t address, uint64_t bytes, int protection)
         if (from > done) /* nothing of ours in between */
             error = system_mprotect(done, from - done, protection);
         if (error == 0)
-            error = protect_piece(&piece, protection);
+            error = protect_piece(&piece, protection, bytes > EAGER_BYTES);
         done = at < end ? at : end;
     }
     if (error == 0 && executes && at < end)
@@ -522,44 +566,79 @@ long code_mremap(uintptr_t address, uint64_t old_bytes, uint64_t bytes, int flag
 
 /* ---- Faults ------------------------------------------------------------------------------------------ */
 
-static bool store_faulted(const struct piece *piece)
+static enum code_answer store_faulted(const struct piece *piece, bool is_odd, ucontext_t *context)
 {
     struct window *window = piece->window;
     uint64_t pages = piece->pages;
+    uintptr_t page = piece->base + (unsigned)__builtin_ctzll(pages) * PAGE_BYTES;
+    uintptr_t instruction = (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
+    /* It, or its end, which is in the page behind. */
+    bool is_own = instruction + STORE_MAX_BYTES >= page && instruction < page + PAGE_BYTES;
 
     if ((window->wants_write & pages) == 0)
-        return false;
-    if ((window->in_arena & pages) == 0)
-        return true; /* another thread was faster, or the pages were held for a moment */
+        return CODE_FOREIGN;
+    if ((window->in_arena & pages) == 0 && !is_odd)
+        return CODE_RETRY;
+    if (is_own && step_is_busy())
+        return CODE_RETRY;
     counters.store_faults++;
     if ((window->wants_execute & pages) == 0 && ++window->stores > LAZY_STORES_MAX) {
         window->is_lazy = false;
-        pages = window->in_arena & window->wants_write & ~window->wants_execute;
+        pages |= window->in_arena & window->wants_write & ~window->wants_execute;
     }
-    return make_writable(&(struct piece){window, piece->base, pages}, pages) == 0;
+    if (make_writable(piece, pages) != 0)
+        return CODE_FOREIGN;
+    if (is_own && (window->wants_execute & piece->pages) != 0) {
+        counters.steps++;
+        if (!step_begin(page, window->chunk.code + (page - piece->base), context))
+            return CODE_FOREIGN;
+    }
+    return CODE_DONE;
 }
 
-static bool fetch_faulted(const struct piece *piece)
+static enum code_answer fetch_faulted(const struct piece *piece, bool is_odd)
 {
     struct window *window = piece->window;
 
     if ((window->wants_execute & piece->pages) == 0)
-        return false;
-    if ((window->in_arena & piece->pages) != 0)
-        return true;
+        return CODE_FOREIGN;
+    if ((window->in_arena & piece->pages) != 0) {
+        if (!is_odd)
+            return CODE_RETRY;
+        window->copies |= piece->pages;
+        window->in_arena &= ~piece->pages;
+    }
+    if (step_is_in(piece->base + (unsigned)__builtin_ctzll(piece->pages) * PAGE_BYTES))
+        return CODE_RETRY;
     counters.fetch_faults++;
-    return make_executable(piece, piece->pages) == 0;
+    return make_executable(piece, piece->pages) == 0 ? CODE_DONE : CODE_FOREIGN;
 }
 
-bool code_fault_locked(uintptr_t address, enum code_access access, ucontext_t *context)
+enum code_answer code_fault_locked(uintptr_t address, enum code_access access, bool is_odd,
+                                   ucontext_t *context)
 {
     uintptr_t at = address & ~(uintptr_t)(PAGE_BYTES - 1);
     struct piece piece;
 
-    (void)context;
-    if (!window_next(&at, at + PAGE_BYTES, false, &piece))
-        return false;
-    if (access == CODE_STORE)
-        return store_faulted(&piece);
-    return access == CODE_FETCH && fetch_faulted(&piece);
+    if (access == CODE_READ || !window_next(&at, at + PAGE_BYTES, false, &piece))
+        return CODE_FOREIGN;
+    return access == CODE_STORE ? store_faulted(&piece, is_odd, context) : fetch_faulted(&piece, is_odd);
+}
+
+void code_expect_stores(uintptr_t address, uint64_t bytes)
+{
+    uintptr_t at = address & ~(uintptr_t)(PAGE_BYTES - 1);
+    uintptr_t end = page_up(address + bytes);
+    struct piece piece;
+    uint64_t mask;
+
+    if (lock_is_mine || !window_any() || bytes == 0 || end < address)
+        return;
+    lock_take(&mask);
+    while (window_next(&at, end, false, &piece)) {
+        uint64_t pages = piece.pages & piece.window->in_arena & piece.window->wants_write;
+
+        (void)make_writable(&piece, pages);
+    }
+    lock_drop(&mask);
 }

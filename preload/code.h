@@ -11,6 +11,10 @@
  * where so far few of them were (is_lazy). A system call that stores into such a page, as read(2) does,
  * returns EFAULT then, as it does for pages that are executable by turns.
  *
+ * Not every system call is told to us: libraries that were loaded with RTLD_DEEPBIND, libc itself, and
+ * programs that make their own, can change pages behind our back, to anything but executable. What we believe
+ * of a page is found wrong by its next fault, and put right then.
+ *
  * The functions do what the system call does for any memory, and return what it returns; those that begin
  * with code_ and end with _locked need the lock.
  */
@@ -29,10 +33,20 @@ long code_madvise(uintptr_t address, uint64_t bytes, int advice);
 
 enum code_access { CODE_READ, CODE_STORE, CODE_FETCH };
 
+enum code_answer {
+    CODE_FOREIGN, /* it is the program's own */
+    CODE_DONE,    /* what was in the way is not any more */
+    CODE_RETRY,   /* nothing should be in the way: another thread was faster, or is at it */
+};
+
 /*
- * A page fault, with the lock held and the context of the thread that ran into it. True: it may go on. False:
- * it is the program's own.
+ * A page fault, with the lock held and the context of the thread that ran into it. `is_odd`: it was told to
+ * RETRY, and in vain.
  */
-bool code_fault_locked(uintptr_t address, enum code_access access, ucontext_t *context);
+enum code_answer code_fault_locked(uintptr_t address, enum code_access access, bool is_odd,
+                                   ucontext_t *context);
+
+/* Before a system call that stores there: it would not fault, but fail. */
+void code_expect_stores(uintptr_t address, uint64_t bytes);
 
 #endif

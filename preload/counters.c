@@ -25,9 +25,9 @@ void counters_print(void)
 {
     settings_log(
         "flips=%" PRIu64 " pages=%" PRIu64 " writable=%" PRIu64 " writes=%" PRIu64 " bytes=%" PRIu64
-        " fetch_faults=%" PRIu64 " store_faults=%" PRIu64 " emulated=%" PRIu64 " traps=%" PRIu64
+        " fetch_faults=%" PRIu64 " store_faults=%" PRIu64 " steps=%" PRIu64 " traps=%" PRIu64
         " moves=%" PRIu64 " chunks=%" PRIu64 " chunks_max=%" PRIu64 " broker_us=%" PRIu64 " all_us=%" PRIu64,
         counters.flips, counters.pages, counters.writable, counters.writes, counters.sent_bytes,
-        counters.fetch_faults, counters.store_faults, counters.emulated, counters.traps, counters.moves,
+        counters.fetch_faults, counters.store_faults, counters.steps, counters.traps, counters.moves,
         counters.chunks, counters.chunks_max, counters.broker_ns / NS_PER_US, counters.all_ns / NS_PER_US);
 }

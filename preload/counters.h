@@ -14,7 +14,7 @@ struct counters {
     uint64_t writes;       /* in so many requests */
     uint64_t fetch_faults; /* pages that were called while they were writable */
     uint64_t store_faults; /* pages that were written while they were executable */
-    uint64_t emulated;     /* stores that were done without making the page writable */
+    uint64_t steps;        /* of those, instructions that wrote to their own page */
     uint64_t traps;        /* system calls that came by SIGSYS */
     uint64_t moves;        /* windows that left a chunk that others see */
     uint64_t chunks;       /* of the arena, at present */

@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include "preload/code.h"
+#include "preload/counters.h"
+#include "preload/settings.h"
 #include "preload/signals.h"
 #include "preload/system.h"
 
@@ -116,6 +118,18 @@ INTERPOSED int pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
 {
     return -signals_mask(how, set, old);
 }
+
+/* ---- Ends that run no destructor ----------------------------------------------------------------- */
+
+INTERPOSED void _exit(int status)
+{
+    if (settings.stats)
+        counters_print();
+    for (;;)
+        (void)system_call(SYS_exit_group, status, 0, 0, 0, 0, 0);
+}
+
+INTERPOSED void _Exit(int status) __attribute__((alias("_exit"), noreturn));
 
 /* ---- System calls without a function ------------------------------------------------------------- */
 

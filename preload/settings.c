@@ -12,7 +12,10 @@
 
 #include "preload/system.h"
 
-struct settings settings = {.fd = -1};
+/* Descriptors of ours are above those that programs count on, where there is room. */
+#define FD_FIRST 500
+
+struct settings settings = {.fd = -1, .stderr_fd = STDERR_FILENO};
 
 /* The value of `name=value`, or NULL where the word is another. */
 static const char *value_of(const char *word, size_t bytes, const char *name)
@@ -49,6 +52,12 @@ void settings_read(void)
             (void)snprintf(settings.log, sizeof settings.log, "%.*s", (int)(at + bytes - value), value);
         at += bytes + (at[bytes] == ',');
     }
+    if (settings.stats) { /* programs close theirs before they end */
+        long fd = system_call(SYS_fcntl, STDERR_FILENO, F_DUPFD_CLOEXEC, FD_FIRST, 0, 0, 0);
+
+        if (!system_failed(fd))
+            settings.stderr_fd = (int)fd;
+    }
 }
 
 void settings_log(const char *format, ...)
@@ -57,7 +66,7 @@ void settings_log(const char *format, ...)
     int used = snprintf(line, sizeof line, "%s[%d]: jitbroker-run: ", program_invocation_short_name,
                         (int)system_call(SYS_getpid, 0, 0, 0, 0, 0, 0));
     va_list arguments;
-    int fd = STDERR_FILENO;
+    int fd = -1;
 
     va_start(arguments, format);
     used += vsnprintf(line + used, sizeof line - (size_t)used, format, arguments);
@@ -68,9 +77,7 @@ void settings_log(const char *format, ...)
     if (settings.log[0] != '\0')
         fd = (int)system_call(SYS_openat, AT_FDCWD, (long)settings.log,
                               O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600, 0, 0);
-    if (fd < 0)
-        fd = STDERR_FILENO;
-    (void)system_call(SYS_write, fd, (long)line, used, 0, 0, 0);
-    if (fd != STDERR_FILENO)
+    (void)system_call(SYS_write, fd < 0 ? settings.stderr_fd : fd, (long)line, used, 0, 0, 0);
+    if (fd >= 0)
         (void)system_call(SYS_close, fd, 0, 0, 0, 0, 0);
 }

@@ -10,6 +10,7 @@ struct settings {
     bool no_rwx;   /* memory that is writable and executable at once is refused */
     bool is_eager; /* mprotect() to writable takes effect at once, whatever happened before */
     int fd;        /* a connected socket, or -1 */
+    int stderr_fd; /* where lines go without a file */
     char log[256]; /* a file to append to; "": the standard error */
 };
 

@@ -12,6 +12,7 @@
 #include "preload/counters.h"
 #include "preload/lock.h"
 #include "preload/settings.h"
+#include "preload/step.h"
 #include "preload/system.h"
 
 #ifndef SYS_SECCOMP
@@ -20,18 +21,30 @@
 /* The kernel's page fault error code, in REG_ERR. */
 #define FAULT_STORE 0x2
 #define FAULT_FETCH 0x10
-/* A thread that runs into the same fault at the same instruction so often in a row gets nowhere. */
-#define REPEATS_MAX 10000u
+/* A thread that retried so often in vain was not slower than others each time ... */
+#define RETRIES_MAX 3u
+/* ... and one for which that had to be put right so often, it gets nowhere. */
+#define ODD_MAX 1000u
 
 typedef int sigaction_function(int, const struct sigaction *, struct sigaction *);
 
 static sigaction_function *next_sigaction;
 static struct sigaction segv_action; /* the program's */
 static struct sigaction sys_action;
+static struct sigaction trap_action;
 
 static struct sigaction *kept_action(int number)
 {
-    return number == SIGSEGV ? &segv_action : number == SIGSYS ? &sys_action : NULL;
+    switch (number) {
+    case SIGSEGV:
+        return &segv_action;
+    case SIGSYS:
+        return &sys_action;
+    case SIGTRAP:
+        return &trap_action;
+    default:
+        return NULL;
+    }
 }
 
 static uint64_t *bits(sigset_t *set)
@@ -39,7 +52,8 @@ static uint64_t *bits(sigset_t *set)
     return (uint64_t *)set;
 }
 
-static const uint64_t ours = UINT64_C(1) << (SIGSEGV - 1) | UINT64_C(1) << (SIGSYS - 1);
+static const uint64_t ours =
+    UINT64_C(1) << (SIGSEGV - 1) | UINT64_C(1) << (SIGSYS - 1) | UINT64_C(1) << (SIGTRAP - 1);
 
 static void set_mask(uint64_t mask)
 {
@@ -88,52 +102,64 @@ static void pass_on(int number, siginfo_t *info, void *user)
 
 /* ---- Ours --------------------------------------------------------------------------------------- */
 
+/* Of this thread. */
 static _Thread_local struct {
-    uintptr_t address;
-    uintptr_t instruction;
-    unsigned count;
-} repeated __attribute__((tls_model("initial-exec")));
+    unsigned retries; /* since a fault was dealt with */
+    unsigned odd;     /* faults in a row that were not to be expected */
+} faults __attribute__((tls_model("initial-exec")));
 
-static bool gets_nowhere(uintptr_t address, uintptr_t instruction)
+static bool deal_with(uintptr_t address, enum code_access access, ucontext_t *context)
 {
-    if (repeated.address != address || repeated.instruction != instruction) {
-        repeated.address = address;
-        repeated.instruction = instruction;
-        repeated.count = 0;
+    bool is_odd = faults.retries >= RETRIES_MAX;
+    enum code_answer answer;
+    uint64_t start;
+
+    lock_enter();
+    start = counters_now();
+    answer = code_fault_locked(address, access, is_odd, context);
+    if (answer == CODE_FOREIGN)
+        (void)step_end(context, false);
+    counters.all_ns += counters_now() - start;
+    lock_leave();
+    if (answer == CODE_RETRY) {
+        faults.retries++;
+        (void)system_call(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+        return true;
     }
-    return ++repeated.count > REPEATS_MAX;
+    faults.retries = 0;
+    faults.odd = is_odd ? faults.odd + 1 : 0;
+    if (faults.odd <= ODD_MAX)
+        return answer == CODE_DONE;
+    settings_log("the instruction at %#llx does not get past its access to %#lx",
+                 context->uc_mcontext.gregs[REG_RIP], (unsigned long)address);
+    return false;
 }
 
 static void on_segv(int number, siginfo_t *info, void *user)
 {
     ucontext_t *context = user;
     greg_t error = context->uc_mcontext.gregs[REG_ERR];
-    uintptr_t address = (uintptr_t)info->si_addr;
-    uintptr_t instruction = (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
     enum code_access access = (error & FAULT_FETCH) != 0   ? CODE_FETCH
                               : (error & FAULT_STORE) != 0 ? CODE_STORE
                                                            : CODE_READ;
     int saved = errno;
-    bool is_ours = false;
+    bool is_ours = info->si_code > 0 && deal_with((uintptr_t)info->si_addr, access, context);
 
-    if (info->si_code == SEGV_ACCERR && access != CODE_READ) {
-        uint64_t start;
-
-        lock_enter();
-        start = counters_now();
-        is_ours = code_fault_locked(address, access, context);
-        counters.all_ns += counters_now() - start;
-        lock_leave();
-        if (is_ours && gets_nowhere(address, instruction)) {
-            settings_log("the instruction at %#lx does not get past its access to %#lx",
-                         (unsigned long)instruction, (unsigned long)address);
-            is_ours = false;
-        }
-    }
     errno = saved;
     if (!is_ours)
         pass_on(number, info, user);
-    errno = saved;
+}
+
+/* A step of ours is done, see step.h. */
+static void on_trap(int number, siginfo_t *info, void *user)
+{
+    bool is_ours;
+
+    lock_enter();
+    is_ours = step_end(user, true);
+    lock_leave();
+    if (!is_ours)
+        pass_on(number, info, user);
 }
 
 /* A system call that the filter did not let through: done here, or by what it would have said otherwise. */
@@ -148,6 +174,7 @@ static void on_sys(int number, siginfo_t *info, void *user)
         return;
     }
     counters.traps++;
+    faults.odd = 0;
     switch (info->si_syscall) {
     case SYS_mmap:
         result =
@@ -170,7 +197,7 @@ static void on_sys(int number, siginfo_t *info, void *user)
 static const struct {
     int number;
     void (*handler)(int, siginfo_t *, void *);
-} handlers[] = {{SIGSEGV, on_segv}, {SIGSYS, on_sys}};
+} handlers[] = {{SIGSEGV, on_segv}, {SIGSYS, on_sys}, {SIGTRAP, on_trap}};
 
 #define HANDLERS (sizeof handlers / sizeof handlers[0])
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * SIGSEGV and SIGSYS are ours; what the program sets for them is kept, told it again, and called when
- * one of them isn't about us: with the mask, and once, as it asked. They can't be blocked, here or in a
+ * SIGSEGV, SIGSYS and SIGTRAP are ours; what the program sets for them is kept, told it again, and called
+ * when one of them isn't about us: with the mask, and once, as it asked. They can't be blocked, here or in a
  * handler's mask, since a fault of a page of code is fatal then. What changes them past libc, by a system
  * call of its own, is found out the next time that code is asked for, and put right.
  */

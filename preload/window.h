@@ -24,8 +24,9 @@ struct window {
     uint64_t in_arena;      /* mapped read+execute from the chunk */
     uint64_t copies;        /* mapped from the chunk and not executable: what was not written shows it */
     struct chunk chunk;
-    uint8_t stores; /* pages that a store made writable since the window was made writable lazily */
-    bool is_lazy;   /* few pages change between one mprotect() and the next */
+    uint64_t changed; /* pages that did between the last two calls of mprotect(): the next to be written */
+    uint8_t stores;   /* pages that a store made writable since the program asked for that */
+    bool is_lazy;     /* few pages change between one call and the next */
 };
 
 /* The window's part of a range. */
