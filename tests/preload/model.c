@@ -286,6 +286,27 @@ static void step_call(void)
     }
 }
 
+/* Code that counts in its own page, where that is allowed: inc dword [rip + 26]; ret */
+static void step_count(void)
+{
+    static const uint8_t code[] = {0xFF, 0x05, 26, 0, 0, 0, 0xC3};
+    size_t page = dice_below(&dice, PAGES);
+    size_t slot = dice_below(&dice, PAGE / SLOT) * SLOT;
+    uint32_t count;
+
+    note("counts in %zu/%zu", page, slot);
+    if (!may(page, PROT_WRITE) || !may(page, PROT_EXEC))
+        return;
+    memcpy(at(page) + slot, code, sizeof code);
+    memcpy(model[page].bytes + slot, code, sizeof code);
+    for (unsigned i = 0; i < 3; i++) {
+        (void)code_call(at(page) + slot);
+        memcpy(&count, model[page].bytes + slot + 32, sizeof count);
+        count++;
+        memcpy(model[page].bytes + slot + 32, &count, sizeof count);
+    }
+}
+
 /* The kernel reads and writes, where it is not said that it can't: pages that are both. */
 static void step_kernel(void)
 {
@@ -377,9 +398,9 @@ static void steps(uint64_t lineage, unsigned count)
         unsigned percent;
         void (*step)(void);
     } kinds[] = {
-        {8, step_map},    {5, step_unmap},           {22, step_protect}, {4, step_advise}, {5, step_move},
-        {14, step_write}, {16, step_write_function}, {12, step_call},    {4, step_kernel}, {9, step_fault},
-        {1, step_fork},
+        {8, step_map},   {5, step_unmap},  {22, step_protect}, {4, step_advise},
+        {5, step_move},  {11, step_write}, {3, step_count},    {16, step_write_function},
+        {12, step_call}, {4, step_kernel}, {9, step_fault},    {1, step_fork},
     };
 
     for (unsigned i = 0; i < count; i++) {

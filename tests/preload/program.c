@@ -3,7 +3,6 @@
 
 #include <dirent.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <sys/wait.h>
 
 #define SKIPPED 77
@@ -51,10 +50,12 @@ static bool run_apart(const char *program, const struct program_case *one)
 
     must(child >= 0);
     if (child == 0) {
+        (void)setpgid(0, 0);
         (void)execl("/proc/self/exe", program, one->name, (char *)NULL);
         _exit(127);
     }
     must(waitpid(child, &status, 0) == child);
+    (void)kill(-child, SIGKILL); /* children of one that failed */
     (void)printf("%s %s: %s\n", verdict(status, room, sizeof room), one->name, one->shows);
     (void)fflush(stdout);
     return WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == SKIPPED);
