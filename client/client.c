@@ -336,6 +336,26 @@ jitc_client *jitc_close(jitc_client *client)
     return NULL;
 }
 
+int jitc_descriptors(jitc_client *client, int *fds, size_t capacity, size_t *count)
+{
+    int status = client_check(client);
+    int kept[3];
+    size_t have = 0;
+
+    if (status == JITC_OK && (count == NULL || (fds == NULL && capacity > 0)))
+        status = failure_set(JITC_E_INVALID, "%s is NULL", count == NULL ? "count" : "fds");
+    if (status != JITC_OK)
+        return status;
+    kept[have++] = client->socket;
+    kept[have++] = client->map.fd;
+    if (client->plane.memory != NULL)
+        kept[have++] = client->plane.bell;
+    for (size_t i = 0; i < have && i < capacity; i++)
+        fds[i] = kept[i];
+    *count = have;
+    return JITC_OK;
+}
+
 int jitc_describe(jitc_client *client, jitc_info *info)
 {
     const struct welcome *welcome;

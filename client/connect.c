@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,17 +22,37 @@
 /* Between two tries to reach a daemon that has just gone. */
 #define PAUSE_MS 5u
 
+/* "@name" is an abstract socket's, which begins with a zero byte and ends with its length. 0 or -errno. */
+static int address_set(struct sockaddr_un *address, socklen_t *length, const char *path)
+{
+    size_t bytes = strlen(path);
+    bool is_abstract = path[0] == '@';
+
+    if (bytes + !is_abstract > sizeof address->sun_path)
+        return -ENAMETOOLONG;
+    if (is_abstract && bytes == 1)
+        return -EINVAL; /* anybody's */
+    memset(address, 0, sizeof *address);
+    address->sun_family = AF_UNIX;
+    memcpy(address->sun_path, path, bytes);
+    if (is_abstract)
+        address->sun_path[0] = '\0';
+    *length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + bytes + !is_abstract);
+    return 0;
+}
+
 /* A connected socket, or -errno. While the backlog is full it waits, in the time that is left. */
 static int connect_to(const char *path, uint32_t timeout_ms)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct sockaddr_un address;
+    socklen_t length;
     uint32_t left_ms;
-    int error = -EAGAIN;
+    int error = address_set(&address, &length, path);
     int fd;
 
-    if (strlen(path) >= sizeof address.sun_path)
-        return -ENAMETOOLONG;
-    memcpy(address.sun_path, path, strlen(path) + 1);
+    if (error != 0)
+        return error;
+    error = -EAGAIN;
     fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
@@ -40,7 +61,7 @@ static int connect_to(const char *path, uint32_t timeout_ms)
         struct timeval timeout = {.tv_sec = left_ms / 1000, .tv_usec = (suseconds_t)(left_ms % 1000) * 1000};
 
         (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
-        error = connect(fd, (const struct sockaddr *)&address, sizeof address) == 0 ? 0 : -errno;
+        error = connect(fd, (const struct sockaddr *)&address, length) == 0 ? 0 : -errno;
         if (error != -EINTR)
             break;
     }
@@ -69,7 +90,7 @@ static int connect_failed(const char *path, int error)
         advice = "; is jitbrokerd running?";
     else if (error == -EACCES)
         advice = "; may this user use the socket?";
-    else if (error == -ENAMETOOLONG)
+    else if (error == -ENAMETOOLONG || error == -EINVAL)
         status = JITC_E_INVALID;
     else if (error == -EAGAIN)
         status = JITC_E_TIMEOUT;
@@ -118,19 +139,29 @@ static bool is_worth_another_try(int status, uint32_t timeout_ms)
     return true;
 }
 
+/* The caller's options, and whose socket they or the environment name; NULL: nobody's. */
+static int begin(const jitc_options *options, jitc_options *all, const char **named)
+{
+    int status = client_options(options, all);
+
+    if (status == JITC_OK && all->socket != NULL && all->socket[0] == '\0')
+        status = failure_set(JITC_E_INVALID, "options.socket is an empty path");
+    if (status != JITC_OK)
+        return status;
+    *named = all->socket != NULL ? all->socket : from_environment("JITBROKER_SOCKET");
+    patience_begin();
+    return JITC_OK;
+}
+
 int jitc_connect(jitc_client **client, const jitc_options *options)
 {
     jitc_options all;
     const char *named;
     char user[PATH_MAX];
-    int status = client_options(options, &all);
+    int status = begin(options, &all, &named);
 
-    if (status == JITC_OK && all.socket != NULL && all.socket[0] == '\0')
-        status = failure_set(JITC_E_INVALID, "options.socket is an empty path");
     if (status != JITC_OK)
         return status;
-    named = all.socket != NULL ? all.socket : from_environment("JITBROKER_SOCKET");
-    patience_begin();
     do {
         const char *path = named;
         int fd = reach(&path, user, all.timeout_ms);
@@ -139,5 +170,28 @@ int jitc_connect(jitc_client **client, const jitc_options *options)
             break; /* the time is over, and that says more */
         status = fd >= 0 ? client_new(client, fd, &all, false) : connect_failed(path, fd);
     } while (is_worth_another_try(status, all.timeout_ms));
+    return status;
+}
+
+int jitc_dial(int *fd, const jitc_options *options)
+{
+    jitc_options all;
+    const char *path;
+    char user[PATH_MAX];
+    int status = begin(options, &all, &path);
+    int connected;
+
+    if (status == JITC_OK && fd == NULL)
+        status = failure_set(JITC_E_INVALID, "fd is NULL");
+    if (status != JITC_OK)
+        return status;
+    connected = reach(&path, user, all.timeout_ms);
+    if (connected < 0)
+        return connect_failed(path, connected);
+    status = client_move_off_standard_streams(&connected);
+    if (status == JITC_OK)
+        *fd = connected;
+    else
+        (void)close(connected);
     return status;
 }

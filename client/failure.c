@@ -13,7 +13,8 @@ _Static_assert((int)JITC_E_MALFORMED == (int)STATUS_MALFORMED && (int)JITC_E_FRO
                    (int)JITC_E_FROZEN + 1 == (int)STATUS_COUNT,
                "the daemon's statuses are passed on as they are");
 
-static _Thread_local struct failure last;
+/* As all that is a thread's own here: by the other model a signal handler's first look at it may allocate. */
+static _Thread_local struct failure last __attribute__((tls_model("initial-exec")));
 
 void failure_say(int status, const char *format, ...)
 {

@@ -48,8 +48,16 @@
  * writable view of a direct arena are not mapped there.
  *
  * Signals. The library installs no handler, raises no SIGPIPE, never prints and
- * never exits. No function but jitc_strerror() is async-signal-safe. Where it waits a
- * thread can't be cancelled.
+ * never exits. jitc_strerror() is async-signal-safe. With a ring, a handler of a signal that its thread
+ * brought about itself, as SIGSEGV by a fault or SIGSYS by a system call, may call jitc_alloc(),
+ * jitc_release(), jitc_write(), jitc_scope_write(), jitc_scope_flush() and jitc_map(), as long as
+ * - it has interrupted no call of the library: what those are given must not fault, and the signal is blocked
+ *   around them where it may come otherwise;
+ * - it returns, and saves errno: it is not left by longjmp() while a call is under way.
+ * They take no memory from the heap then, wait for no lock but the library's own, and need 8 KiB of stack.
+ * There are two exceptions, both of calls that fail: a jitc_release() that times out is remembered on the
+ * heap, and the sentence of SYSTEM and DISCONNECTED may have the words of strerror(3) in it.
+ * No other function may be called from a handler. Where the library waits a thread can't be cancelled.
  *
  * The end of a session. While the client is open and the daemon lives, code stays. It also
  * stays, and runs on, when the daemon stops, crashes or hangs. It does not when the session
@@ -167,7 +175,7 @@ enum jitc_write_mode {
 
 typedef struct jitc_options {
     size_t struct_size; /* sizeof(jitc_options): set by jitc_options_init() */
-    const char *socket; /* path of the broker's socket; NULL: see jitc_connect() */
+    const char *socket; /* path of the broker's socket, or "@name"; NULL: see jitc_connect() */
     const char *daemon; /* jitc_spawn() only: the program; NULL: $JITBROKER_DAEMON, then the installed one */
     uint64_t arena_bytes; /* 0: the daemon's default; at most its limit, see jitc_describe() */
     uint32_t granularity; /* bytes: 64, 128 or 256; 0: 64 */
@@ -186,7 +194,8 @@ JITC_API void jitc_options_init(jitc_options *options);
 /*
  * Connects to a running broker: options->socket, else $JITBROKER_SOCKET (ignored
  * in a program that gained privileges by execve), else /run/jitbroker/socket, else
- * $XDG_RUNTIME_DIR/jitbroker/socket. `options` may be NULL. On success *client is
+ * $XDG_RUNTIME_DIR/jitbroker/socket. "@name", with 1 to 107 bytes behind the @, is an abstract
+ * socket (unix(7)). `options` may be NULL. On success *client is
  * the caller's, to be closed with jitc_close(). The arena is mapped when this
  * returns: no later call needs another executable mapping.
  * A daemon that goes before it has answered is being restarted perhaps: it is connected to anew, until
@@ -200,6 +209,15 @@ JITC_API int jitc_connect(jitc_client **client, const jitc_options *options);
  * or not, and fresh (nothing was said on it). Takes `fd` over, also on failure.
  */
 JITC_API int jitc_adopt(jitc_client **client, int fd, const jitc_options *options);
+
+/*
+ * A connected, fresh socket in *fd, close-on-exec, the caller's: what jitc_adopt() takes. For who may not
+ * connect when it needs code memory: it is sandboxed by then, or gets the socket from this process. The
+ * daemon closes it if it isn't adopted within hello_timeout_ms (jitbrokerd.conf(5)), and judges whoever
+ * adopts it by what this process is. Looks where jitc_connect() does; of `options` (may be NULL) socket and
+ * timeout_ms count. Errors: NO_BROKER, TIMEOUT, INVALID, SYSTEM.
+ */
+JITC_API int jitc_dial(int *fd, const jitc_options *options);
 
 /*
  * Starts a private jitbrokerd over a socketpair: no service needed. It ends when
@@ -241,6 +259,15 @@ typedef struct jitc_info {
 /* What was granted. Set info->struct_size first: INVALID if it is less than sizeof was in 0.1.0. What lies
  * beyond it is not written. */
 JITC_API int jitc_describe(jitc_client *client, jitc_info *info);
+
+/*
+ * The descriptors that the client keeps open until jitc_close(), for a program that closes all others: the
+ * first `capacity` of them in fds[], and in *count how many there are (3 at most, as of 0.1.0). All are
+ * close-on-exec. They are only to be left open: nothing may be read, written or sent there. Once one
+ * was closed, or replaced, the client is not to be used any more, nor closed: its numbers may be
+ * another's. A child need not keep its parent's, if it does not call jitc_close(). Errors: INVALID.
+ */
+JITC_API int jitc_descriptors(jitc_client *client, int *fds, size_t capacity, size_t *count);
 
 /* ---- Executors: who runs the code, and may not change it ------------------- */
 
@@ -500,15 +527,18 @@ JITC_API int jitc_statistics(jitc_client *client, jitc_stats *stats);
 #define JITC_LOCKDOWN_SEAL_ARENAS 0x08u  /* mseal (6.10): nobody unmaps, moves or overmaps an arena */
 #define JITC_LOCKDOWN_LANDLOCK 0x10u     /* no file under /proc opens for writing (5.13) */
 #define JITC_LOCKDOWN_ALL 0x1fu
-#define JITC_LOCKDOWN_ALLOW_EXEC 0x100u /* leave execve(2): programs started later may be static ones */
+#define JITC_LOCKDOWN_ALLOW_EXEC 0x100u      /* leave execve(2): programs started later may be static ones */
+#define JITC_LOCKDOWN_ALLOW_LIBRARIES 0x200u /* files may still be mapped read+execute: libraries, arenas */
+#define JITC_LOCKDOWN_TRAP 0x400u            /* refused mmap, mprotect, pkey_mprotect: SIGSYS, not EPERM */
 
 /*
  * Leaves this process and all its later children no way to executable memory but the
  * arenas that are mapped now. For good: connect, load every library, and start every
  * program you need, first; start threads after it (Landlock reaches those that exist
- * already from its ABI 8 on only, and is reported missing otherwise). No part but ALLOW_EXEC means
- * all of them. MDWE is not in force either while memory is writable and executable.
- * Returns the flags that were asked for and are not in force afterwards, 0 when all
+ * already from its ABI 8 on only, and is reported missing otherwise). No part, whether or not with
+ * ALLOW_EXEC, ALLOW_LIBRARIES or TRAP, means all of them. MDWE is not in force either while memory is
+ * writable and executable. With TRAP the handler of SIGSYS can do in another way what was refused; without
+ * one the process ends. Returns the flags that were asked for and are not in force afterwards, 0 when all
  * are; jitc_error_detail() says why. What is denied, call by call: jitc_lockdown(3).
  */
 JITC_API uint32_t jitc_lockdown(uint32_t flags);

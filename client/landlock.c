@@ -258,7 +258,7 @@ static int walk_init(struct walk *walk, int abi)
 }
 
 /* Not found out by trying: a process that is not dumpable is refused its own mem as well. */
-static _Thread_local bool thread_is_restricted;
+static _Thread_local bool thread_is_restricted __attribute__((tls_model("initial-exec")));
 
 static bool thread_can_write_itself(void)
 {

@@ -13,6 +13,10 @@
  * The filter is a list of what is denied, not of what is allowed: this is a library,
  * and knows nothing of what its program needs. A system call that a future kernel
  * brings is allowed until it has its row here.
+ *
+ * A filter that is loaded stays, and of several the strictest answer counts, SIGSYS
+ * before an errno. So a further call loads another one if it denies, or traps, what
+ * none so far does; what was denied once nobody gets back.
  */
 #include "client/lockdown.h"
 
@@ -49,6 +53,9 @@
 #define PR_MDWE_NO_INHERIT (1UL << 1) /* Linux 6.6 */
 #endif
 
+/* Flags that say how, not what. */
+#define HOWS (JITC_LOCKDOWN_ALLOW_EXEC | JITC_LOCKDOWN_ALLOW_LIBRARIES | JITC_LOCKDOWN_TRAP)
+
 #define PERSONALITY_QUERY 0xffffffffU
 
 /* At most 10 ms, in a process that has threads. */
@@ -64,35 +71,51 @@
 
 /* ---- What the filter denies ------------------------------------------------ */
 
+#define COMPARES_MAX 2
+
 struct denial {
     const char *name;
     int number;             /* negative where this architecture has no such call */
-    bool is_execve;         /* left out by JITC_LOCKDOWN_ALLOW_EXEC */
-    unsigned compare_count; /* 0: whatever its arguments */
-    struct scmp_arg_cmp compare;
+    uint32_t unless;        /* the flag that leaves it out; 0: none does */
+    bool is_trapped;        /* by JITC_LOCKDOWN_TRAP */
+    unsigned compare_count; /* of its arguments, which must all be so; 0: whatever they are */
+    struct scmp_arg_cmp compares[COMPARES_MAX];
     const char *why;
 };
 
-#define ALWAYS(call, reason)                                     \
-    {                                                            \
-        .name = #call, .number = SCMP_SYS(call), .why = (reason) \
+#define CALL(call) .name = #call, .number = SCMP_SYS(call)
+/* The bits of a number that are in the mask are all set. */
+#define HAS(argument, mask)                            \
+    {                                                  \
+        (argument), SCMP_CMP_MASKED_EQ, (mask), (mask) \
     }
-#define EXECVE(call, reason)                                                        \
-    {                                                                               \
-        .name = #call, .number = SCMP_SYS(call), .is_execve = true, .why = (reason) \
+
+#define ALWAYS(call, reason)        \
+    {                               \
+        CALL(call), .why = (reason) \
     }
-#define WHEN(call, argument, operation, a, b, reason)                   \
+#define EXECVE(call, reason)                                            \
     {                                                                   \
-        .name = #call, .number = SCMP_SYS(call), .compare_count = 1,    \
-        .compare = {(argument), (operation), (a), (b)}, .why = (reason) \
+        CALL(call), .unless = JITC_LOCKDOWN_ALLOW_EXEC, .why = (reason) \
+    }
+#define WHEN(call, argument, operation, a, b, reason)                                                      \
+    {                                                                                                      \
+        CALL(call), .compare_count = 1, .compares = {{(argument), (operation), (a), (b)}}, .why = (reason) \
     }
 
 static const struct denial denials[] = {
     /* New executable memory. */
-    WHEN(mmap, 2, SCMP_CMP_MASKED_EQ, PROT_EXEC, PROT_EXEC, "maps a file or fresh pages executable"),
-    WHEN(mprotect, 2, SCMP_CMP_MASKED_EQ, PROT_EXEC, PROT_EXEC,
-         "makes pages executable that were written before"),
-    WHEN(pkey_mprotect, 2, SCMP_CMP_MASKED_EQ, PROT_EXEC, PROT_EXEC, "is mprotect with one argument more"),
+    {CALL(mmap), .unless = JITC_LOCKDOWN_ALLOW_LIBRARIES, .is_trapped = true, .compare_count = 1,
+     .compares = {HAS(2, PROT_EXEC)}, .why = "maps a file or fresh pages executable"},
+    {CALL(mmap), .is_trapped = true, .compare_count = 1, .compares = {HAS(2, PROT_WRITE | PROT_EXEC)},
+     .why = "maps pages that can be written and run"},
+    {CALL(mmap), .is_trapped = true, .compare_count = 2,
+     .compares = {HAS(2, PROT_EXEC), HAS(3, MAP_ANONYMOUS)},
+     .why = "maps pages that are no file's executable"},
+    {CALL(mprotect), .is_trapped = true, .compare_count = 1, .compares = {HAS(2, PROT_EXEC)},
+     .why = "makes pages executable that were written before"},
+    {CALL(pkey_mprotect), .is_trapped = true, .compare_count = 1, .compares = {HAS(2, PROT_EXEC)},
+     .why = "is mprotect with one argument more"},
     WHEN(shmat, 2, SCMP_CMP_MASKED_EQ, SHM_EXEC, SHM_EXEC, "maps System V memory executable, past mmap"),
     WHEN(personality, 0, SCMP_CMP_NE, PERSONALITY_QUERY, 0,
          "READ_IMPLIES_EXEC makes every mmap of readable memory executable"),
@@ -254,7 +277,42 @@ struct demand {
  * at once may do a step twice: a filter too many, no harm.
  */
 static _Atomic uint32_t in_force;
-static atomic_bool execve_is_denied;
+/* Rows of the filters that are loaded, by their index: what they deny, and what of that they trap. */
+static _Atomic uint64_t rows_denied;
+static _Atomic uint64_t rows_trapped;
+_Static_assert(DENIAL_COUNT <= 64, "a bit for each row");
+
+struct rows {
+    uint64_t denied;
+    uint64_t trapped;
+};
+
+static struct rows rows_of(uint32_t flags)
+{
+    struct rows rows = {0, 0};
+
+    for (size_t i = 0; i < DENIAL_COUNT; i++) {
+        if (denials[i].number < 0 || (flags & denials[i].unless) != 0)
+            continue;
+        rows.denied |= UINT64_C(1) << i;
+        if ((flags & JITC_LOCKDOWN_TRAP) != 0 && denials[i].is_trapped)
+            rows.trapped |= UINT64_C(1) << i;
+    }
+    return rows;
+}
+
+/* Of the flags that leave something in place: those for which it is too late. */
+static uint32_t allowed_too_late(uint32_t flags)
+{
+    uint64_t denied = atomic_load(&rows_denied);
+    uint32_t late = 0;
+
+    for (size_t i = 0; i < DENIAL_COUNT; i++) {
+        if ((denied >> i & 1) != 0)
+            late |= flags & denials[i].unless;
+    }
+    return late;
+}
 
 /*
  * Before anything else: under MDWE a process with READ_IMPLIES_EXEC gets no writable
@@ -327,7 +385,7 @@ static bool restrict_proc(const struct demand *demand, struct reasons *reasons)
     return true;
 }
 
-static int filter_build(scmp_filter_ctx filter, bool denies_execve)
+static int filter_build(scmp_filter_ctx filter, const struct rows *rows)
 {
     /* The caller decides on no_new_privs. Another architecture's calls (int 0x80, x32)
      * would pass every row: no compiled program makes them, so whoever does is killed. */
@@ -340,27 +398,27 @@ static int filter_build(scmp_filter_ctx filter, bool denies_execve)
         r = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
     for (size_t i = 0; i < DENIAL_COUNT && r == 0; i++) {
         const struct denial *denial = &denials[i];
-        if (denial->number >= 0 && (denies_execve || !denial->is_execve))
-            r = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EPERM), denial->number, denial->compare_count,
-                                       &denial->compare);
+        uint32_t action = (rows->trapped >> i & 1) != 0 ? SCMP_ACT_TRAP : SCMP_ACT_ERRNO(EPERM);
+        if ((rows->denied >> i & 1) != 0)
+            r = seccomp_rule_add_array(filter, action, denial->number, denial->compare_count,
+                                       denial->compares);
     }
     return r;
 }
 
 static bool load_filter(const struct demand *demand, struct reasons *reasons)
 {
-    bool denies_execve = !(demand->flags & JITC_LOCKDOWN_ALLOW_EXEC);
+    const struct rows rows = rows_of(demand->flags);
     long thread = thread_that_reads_as_exec();
     if (thread > 0)
         reasons_add(reasons, "SECCOMP", "thread %ld runs with READ_IMPLIES_EXEC", thread);
-    if ((atomic_load(&in_force) & JITC_LOCKDOWN_SECCOMP) &&
-        (!denies_execve || atomic_load(&execve_is_denied)))
+    if ((rows.denied & ~atomic_load(&rows_denied)) == 0 && (rows.trapped & ~atomic_load(&rows_trapped)) == 0)
         return thread == 0;
 
     __attribute__((cleanup(filter_release))) scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
     if (!filter)
         return reasons_add(reasons, "SECCOMP", "no memory for the filter");
-    int r = filter_build(filter, denies_execve);
+    int r = filter_build(filter, &rows);
     if (r < 0)
         return reasons_add(reasons, "SECCOMP", "can't build the filter: %s", strerror(-r));
     r = seccomp_load(filter);
@@ -370,8 +428,8 @@ static bool load_filter(const struct demand *demand, struct reasons *reasons)
         return reasons_add(reasons, "SECCOMP", "another thread has a filter of its own, so none was loaded");
     if (r < 0)
         return reasons_add(reasons, "SECCOMP", "%s", strerror(-r));
-    if (denies_execve)
-        atomic_store(&execve_is_denied, true);
+    atomic_fetch_or(&rows_denied, rows.denied);
+    atomic_fetch_or(&rows_trapped, rows.trapped);
     return thread == 0;
 }
 
@@ -392,10 +450,10 @@ static const struct step steps[] = {
 uint32_t jitc_lockdown(uint32_t flags)
 {
     struct reasons reasons = {.length = 0};
-    if ((flags & ~(uint32_t)JITC_LOCKDOWN_ALLOW_EXEC) == 0)
+    if ((flags & ~HOWS) == 0)
         flags |= JITC_LOCKDOWN_ALL;
 
-    uint32_t missing = flags & ~(uint32_t)(JITC_LOCKDOWN_ALL | JITC_LOCKDOWN_ALLOW_EXEC);
+    uint32_t missing = flags & ~(JITC_LOCKDOWN_ALL | HOWS);
     if (missing)
         reasons_add(&reasons, "flags", "0x%x is unknown to this version", missing);
     if (flags & (JITC_LOCKDOWN_MDWE | JITC_LOCKDOWN_SECCOMP))
@@ -409,10 +467,13 @@ uint32_t jitc_lockdown(uint32_t flags)
         else
             missing |= steps[i].flag;
     }
-    if ((flags & JITC_LOCKDOWN_ALLOW_EXEC) && atomic_load(&execve_is_denied)) {
+    uint32_t late = allowed_too_late(flags);
+    if (late & JITC_LOCKDOWN_ALLOW_EXEC)
         reasons_add(&reasons, "ALLOW_EXEC", "an earlier call denied execve, and that stays");
-        missing |= JITC_LOCKDOWN_ALLOW_EXEC;
-    }
+    if (late & JITC_LOCKDOWN_ALLOW_LIBRARIES)
+        reasons_add(&reasons, "ALLOW_LIBRARIES",
+                    "an earlier call denied files that are executable, and that stays");
+    missing |= late;
     if (missing)
         (void)failure_set(JITC_E_SYSTEM, "not in force: %s", reasons.text);
     return missing;

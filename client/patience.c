@@ -5,7 +5,7 @@
 
 #define NS_PER_MS UINT64_C(1000000)
 
-_Thread_local uint64_t patience_until_ns;
+_Thread_local uint64_t patience_until_ns __attribute__((tls_model("initial-exec")));
 
 uint64_t patience_now_ns(void)
 {

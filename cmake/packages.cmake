@@ -75,9 +75,11 @@ set(CPACK_COMPONENT_LIBJITCLIENT-DEV_DEPENDS libjitclient0)
 set(CPACK_COMPONENT_JITBROKER-TOOLS_DESCRIPTION
 "executable memory broker, tools for operators
 jitbrokerctl shows whether code can be run here, whom a policy serves and
-with what.")
+with what. jitbroker-run runs programs with JIT compilers that know nothing
+of a broker, so that one writes their code.")
 set(CPACK_DEBIAN_JITBROKER-TOOLS_PACKAGE_NAME jitbroker-tools)
 set(CPACK_DEBIAN_JITBROKER-TOOLS_PACKAGE_SECTION admin)
 set(CPACK_DEBIAN_JITBROKER-TOOLS_PACKAGE_DEPENDS "libjitclient0 (>= ${PROJECT_VERSION})")
+set(CPACK_DEBIAN_JITBROKER-TOOLS_PACKAGE_SUGGESTS jitbrokerd)
 
 include(CPack)

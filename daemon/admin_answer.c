@@ -265,7 +265,8 @@ static bool put_lease(uint64_t offset, struct buffer *out)
 
 /*
  * First what the session has, then its leases, then its spans, each by their offsets. What changes meanwhile
- * is told as it is when its turn comes.
+ * is told as it is when its turn comes. It goes by blocks, since between two spans there may be more of them
+ * than one step has time for; and each step gets on, however late it is.
  */
 static enum admin_step step_spans(struct admin_answer *answer, struct buffer *out, uint64_t end_ns)
 {
@@ -278,18 +279,23 @@ static enum admin_step step_spans(struct admin_answer *answer, struct buffer *ou
         return ADMIN_STEP_FULL;
     answer->is_begun = true;
     while (answer->start < heap_grown_bytes(&session->heap)) {
-        if (uv_hrtime() > end_ns)
-            return ADMIN_STEP_LATER;
         if (heap_is_leased(&session->heap, answer->start) && !put_lease(answer->start, out))
             return ADMIN_STEP_FULL;
         answer->start = heap_next_block(&session->heap, answer->start + BLOCK_BYTES);
-    }
-    while (heap_next(&session->heap, answer->offset, &span)) {
         if (uv_hrtime() > end_ns)
             return ADMIN_STEP_LATER;
-        if (!put_span(&span, out))
+    }
+    while (answer->offset < heap_grown_bytes(&session->heap)) {
+        uint64_t block_end = (answer->offset / BLOCK_BYTES + 1) * BLOCK_BYTES;
+
+        if (!heap_next(&session->heap, answer->offset, block_end, &span))
+            answer->offset = heap_next_block(&session->heap, block_end);
+        else if (put_span(&span, out))
+            answer->offset = span.offset + span.bytes;
+        else
             return ADMIN_STEP_FULL;
-        answer->offset = span.offset + span.bytes;
+        if (uv_hrtime() > end_ns)
+            return ADMIN_STEP_LATER;
     }
     return ADMIN_STEP_DONE;
 }

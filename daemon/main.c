@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <systemd/sd-daemon.h>
@@ -23,6 +24,21 @@
 #include "daemon/server.h"
 #include "daemon/supervisor.h"
 
+/* A private broker of many: --fd is no connection, but a socket to listen on. */
+static bool serves_many(const struct options *options)
+{
+    return options->fd >= 0 && sd_is_socket(options->fd, AF_UNIX, SOCK_SEQPACKET, 1) > 0;
+}
+
+/* For the processes of one program: nobody else, but all that code can reach. */
+static void serve_own_user(struct class *class)
+{
+    class->uids.ranges[0] = (struct id_range){geteuid(), geteuid()};
+    class->uids.count = 1;
+    class->arena_max_bytes = UINT64_C(4) << 30;
+    class->bytes_max = UINT64_C(1) << 40; /* so that the daemon's bound counts, the machine's memory */
+}
+
 /* The policy that the options ask for; NULL: *mistake says why there is none. */
 static struct policy *read_policy(const struct options *options, char *mistake, size_t mistake_bytes)
 {
@@ -37,6 +53,8 @@ static struct policy *read_policy(const struct options *options, char *mistake, 
             policy->classes[0]->write_direct = true;
             policy->classes[0]->huge_pages = true;
         }
+        if (policy != NULL && serves_many(options))
+            serve_own_user(policy->classes[0]);
         if (policy == NULL)
             (void)snprintf(mistake, mistake_bytes, "no memory for a policy");
         return policy;
@@ -153,6 +171,9 @@ static int listen_on(struct server *server, struct listen_path *path, mode_t mod
     return 0;
 }
 
+/* Of a private broker's that serves many. */
+#define PRIVATE_SESSIONS_MAX 2048u
+
 /* Clients' and operators'. */
 #define PASSED_LISTENERS_MAX (SERVER_LISTENERS_MAX + 1)
 
@@ -226,19 +247,37 @@ static int listen_activated(struct server *server, const struct passed *passed)
     return 0;
 }
 
-static int serve_fd(struct server *server, int fd)
+static int serve_connection(struct server *server, int fd)
 {
     struct sockaddr_un peer;
     socklen_t length = sizeof peer;
 
     if (sd_is_socket(fd, AF_UNIX, SOCK_SEQPACKET, 0) <= 0 ||
         getpeername(fd, (struct sockaddr *)&peer, &length) != 0) {
-        log_line(LOG_ERROR, "--fd=%d: not a connected SOCK_SEQPACKET socket", fd);
+        log_line(LOG_ERROR, "--fd=%d: not a connected or listening SOCK_SEQPACKET socket", fd);
         return -ENOTCONN;
     }
+    return server_serve_only(server, fd) ? 0 : -EACCES;
+}
+
+/* Whoever connects, while somebody holds the other end of standard input. */
+static int serve_holders(struct server *server, int fd)
+{
+    int error = server_listen(server, fd);
+
+    if (error == 0)
+        error = server_serve_holders(server, STDIN_FILENO);
+    if (error != 0)
+        log_line(LOG_ERROR, "--fd=%d: with a listening socket standard input has to be a pipe: %s", fd,
+                 strerror(-error));
+    return error;
+}
+
+static int serve_fd(const struct options *options, struct server *server)
+{
     if (chdir("/") != 0) /* whoever started us may want to unmount where it was */
         return -errno;
-    return server_serve_only(server, fd) ? 0 : -EACCES;
+    return serves_many(options) ? serve_holders(server, options->fd) : serve_connection(server, options->fd);
 }
 
 static int listen_by_options(const struct options *options, struct server *server, struct listen_path *path)
@@ -271,17 +310,29 @@ static int open_sockets(const struct options *options, struct server *server, co
                         struct listen_path *path)
 {
     if (options->fd >= 0)
-        return serve_fd(server, options->fd);
+        return serve_fd(options, server);
     if (options->socket != NULL || (options->user && passed->listeners_count == 0))
         return listen_by_options(options, server, path);
     return listen_activated(server, passed);
 }
 
+/* As many as there can be descriptors for, so that nobody is told of a limit who did not set one. */
+static uint32_t sessions_of_many(void)
+{
+    struct rlimit limit;
+    rlim_t fit = PRIVATE_SESSIONS_MAX;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max > PROCESS_FDS_OTHER)
+        fit = (limit.rlim_max - PROCESS_FDS_OTHER) / CONNECTION_FDS;
+    return fit < PRIVATE_SESSIONS_MAX ? (uint32_t)fit : PRIVATE_SESSIONS_MAX;
+}
+
 /*
- * A private broker is part of the program that started it: it has one client with its executors, and no
- * manager of its own. Which class that client is of is not known yet, nor whether there is one.
+ * A private broker is part of the program that started it: it has one client with its executors, or those of
+ * one program, and no manager of its own. Which class that client is of is not known yet, nor whether there
+ * is one.
  */
-static void become_private(struct policy *policy)
+static void become_private(const struct options *options, struct policy *policy)
 {
     uint32_t executors = 0;
 
@@ -289,7 +340,8 @@ static void become_private(struct policy *policy)
         if (policy->classes[i]->executor_max > executors)
             executors = policy->classes[i]->executor_max;
     }
-    policy->sessions_max = 2 * (1 + executors); /* of which one user has half */
+    /* Of which one user has half. */
+    policy->sessions_max = serves_many(options) ? sessions_of_many() : 2 * (1 + executors);
     (void)unsetenv("NOTIFY_SOCKET");
     (void)unsetenv("WATCHDOG_USEC");
 }
@@ -409,7 +461,7 @@ int main(int argc, char **argv)
     ignore_signals();
     process_harden();
     if (options.fd >= 0)
-        become_private(policy);
+        become_private(&options, policy);
     if (geteuid() == 0 && options.fd < 0)
         log_line(LOG_WARNING, "running as root, which nothing here needs: better give it a user of its own");
     if (options.fd < 0) {

@@ -44,6 +44,8 @@ static void server_stop(struct server *server)
         uv_close((uv_handle_t *)&server->signals[i], NULL);
     if (server->has_watchdog)
         uv_close((uv_handle_t *)&server->watchdog, NULL);
+    if (server->has_holders)
+        uv_close((uv_handle_t *)&server->holders, NULL);
     uv_close((uv_handle_t *)&server->prepare, NULL);
     poller_deinit(&server->poller);
     store_deinit(&server->store);
@@ -64,6 +66,9 @@ static void on_signal(uv_signal_t *handle, int number)
             server->on_reload(server);
         return;
     }
+    /* A manager tells all processes of a unit to end, of which the program takes its time, and needs us. */
+    if (server->has_holders && !server->ends_when_idle)
+        return;
     log_event(LOG_STOPPING, NULL, NULL, "signal=%d sessions=%s", number,
               store_is_there(&server->store) ? "stored" : "end");
     server_stop(server);
@@ -297,6 +302,33 @@ bool server_serve_only(struct server *server, int fd)
     admission_accept(server, fd);
     server->ends_when_idle = true;
     return server->connections != NULL;
+}
+
+/* What is written there means nothing: a program may not know what it inherited. */
+static void on_holders(uv_poll_t *handle, int status, int events)
+{
+    struct server *server = handle->data;
+    char ignored[4096];
+    ssize_t got = status == 0 ? read(server->holders_fd, ignored, sizeof ignored) : 0;
+
+    (void)events;
+    if (got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR)))
+        return;
+    (void)uv_poll_stop(handle);
+    server->ends_when_idle = true;
+    server_connection_ended(server);
+}
+
+int server_serve_holders(struct server *server, int fd)
+{
+    int error = uv_poll_init(&server->loop, &server->holders, fd);
+
+    if (error != 0)
+        return error;
+    server->has_holders = true;
+    server->holders_fd = fd;
+    server->holders.data = server;
+    return uv_poll_start(&server->holders, UV_READABLE, on_holders);
 }
 
 void server_run(struct server *server)

@@ -47,9 +47,12 @@ struct server {
     struct audit *audit;                      /* NULL where no class has one */
     uint64_t turn;                            /* of the loop, counted from 1 */
     bool has_watchdog;
+    uv_poll_t holders; /* of the other end of a descriptor, for whom a private broker is */
+    int holders_fd;
+    bool has_holders;
     bool stopping;
     bool leaves;                              /* stopping, and the sessions are the next daemon's */
-    bool ends_when_idle;                      /* a private broker: ends with its only connection */
+    bool ends_when_idle;                      /* a private broker: ends with its last connection */
     void (*on_reload)(struct server *server); /* SIGHUP; NULL: ignored */
     struct connection *connections;
     uint32_t connections_count;
@@ -80,6 +83,9 @@ int server_listen(struct server *server, int fd);
 /* Serves one connected socket, which it takes over; the server ends when that does. False: it was turned
  * away. */
 bool server_serve_only(struct server *server, int fd);
+
+/* The server ends when the end of file comes from `fd`, a pipe, and nobody is connected. 0 or -errno. */
+int server_serve_holders(struct server *server, int fd);
 
 /* Told by a connection that has ended. */
 void server_connection_ended(struct server *server);

@@ -10,14 +10,14 @@
 #include <unistd.h>
 
 #include "preload/counters.h"
+#include "preload/descriptors.h"
+#include "preload/family.h"
 #include "preload/settings.h"
 #include "preload/system.h"
 #include "preload/window.h"
 
 /* Wished for; a policy that grants less decides. Only what is used takes memory. */
 #define ARENA_BYTES (UINT64_C(1) << 30)
-/* Descriptors of ours are above those that programs count on, where there is room. */
-#define FD_FIRST 500
 #define GENERATIONS_MAX 64u
 
 /* ---- The session -------------------------------------------------------------------------- */
@@ -62,7 +62,17 @@ static int connect_to(uint64_t arena_bytes)
     return jitc_connect(&client, &options);
 }
 
-static int begin_session(void)
+static void keep_descriptors(void)
+{
+    int fds[8];
+    size_t count = 0;
+
+    (void)jitc_descriptors(client, fds, sizeof fds / sizeof fds[0], &count);
+    for (size_t i = 0; i < count && i < sizeof fds / sizeof fds[0]; i++)
+        descriptors_add(fds[i]);
+}
+
+int arena_begin(void)
 {
     int status;
 
@@ -75,6 +85,7 @@ static int begin_session(void)
         status = jitc_scope_begin(client, &scope, JITC_WRITE_DEFAULT);
     if (status == JITC_OK) {
         has_failed = false;
+        keep_descriptors();
         return 0;
     }
     client = jitc_close(client);
@@ -106,8 +117,10 @@ static struct parked *unused;
 
 static void close_fd(int fd)
 {
-    if (fd >= 0)
-        (void)system_call(SYS_close, fd, 0, 0, 0, 0, 0);
+    if (fd < 0)
+        return;
+    descriptors_remove(fd);
+    (void)system_call(SYS_close, fd, 0, 0, 0, 0, 0);
 }
 
 static struct parked *new_parked(void)
@@ -211,7 +224,7 @@ int arena_take(struct chunk *chunk)
 {
     const size_t bytes = (WINDOW_PAGES + 1) * PAGE_BYTES;
     int status;
-    int error = begin_session();
+    int error = arena_begin();
 
     if (error != 0)
         return error;
@@ -228,8 +241,30 @@ int arena_take(struct chunk *chunk)
     return 0;
 }
 
+uint64_t arena_process(void)
+{
+    return process;
+}
+
+int arena_open_executor(int *end)
+{
+    int status = jitc_open_executor(client, end);
+
+    return status == JITC_OK ? 0 : fail("no executor's end", status);
+}
+
+uint64_t arena_place(const struct chunk *chunk)
+{
+    jitc_info info = {.struct_size = sizeof info};
+
+    (void)jitc_describe(client, &info);
+    return (uint64_t)(chunk->code - (const uint8_t *)info.base);
+}
+
 bool arena_is_ours(struct chunk *chunk)
 {
+    if (chunk->family != NULL)
+        return true; /* of all of them */
     if (chunk->process != process)
         return false;
     if (chunk->forks == forks)
@@ -244,7 +279,7 @@ bool arena_is_ours(struct chunk *chunk)
 
 void arena_give_back(struct chunk *chunk)
 {
-    if (chunk_exists(chunk) && chunk->process == process) {
+    if (chunk_exists(chunk) && chunk->family == NULL && chunk->process == process) {
         if (chunk->forks == forks)
             release(chunk);
         else
@@ -256,7 +291,11 @@ void arena_give_back(struct chunk *chunk)
 int arena_write(struct chunk *chunk, uint64_t offset, const void *bytes, uint64_t size)
 {
     size_t skew = (size_t)(chunk->code - (uint8_t *)chunk->span.rx);
-    int status = jitc_scope_write(scope, &chunk->span, skew + offset, bytes, size);
+    int status;
+
+    if (chunk->family != NULL)
+        return family_write(chunk->family, chunk, offset, bytes, size);
+    status = jitc_scope_write(scope, &chunk->span, skew + offset, bytes, size);
 
     counters.writes++;
     counters.sent_bytes += size;
@@ -266,7 +305,7 @@ int arena_write(struct chunk *chunk, uint64_t offset, const void *bytes, uint64_
 int arena_flush(void)
 {
     uint64_t start = counters_now();
-    int status = jitc_scope_flush(scope);
+    int status = scope == NULL ? JITC_OK : jitc_scope_flush(scope); /* a family's are there already */
 
     counters.broker_ns += counters_now() - start;
     return status == JITC_OK ? 0 : fail("code can't be written", status);
@@ -275,22 +314,16 @@ int arena_flush(void)
 int arena_map(const struct chunk *chunk, uint64_t offset, uint64_t size, uintptr_t address)
 {
     size_t skew = (size_t)(chunk->code - (uint8_t *)chunk->span.rx);
-    int status = jitc_map(client, &chunk->span, skew + offset, size, (void *)address, JITC_MAP_PRIVATE);
+    int status;
+
+    if (chunk->family != NULL)
+        return family_map(chunk->family, chunk, offset, size, address);
+    status = jitc_map(client, &chunk->span, skew + offset, size, (void *)address, JITC_MAP_PRIVATE);
 
     return status == JITC_OK ? 0 : fail("code can't be mapped", status);
 }
 
 /* ---- Forks -------------------------------------------------------------------------------------- */
-
-static void move_up(int *fd)
-{
-    long moved = system_call(SYS_fcntl, *fd, F_DUPFD_CLOEXEC, FD_FIRST, 0, 0, 0);
-
-    if (system_failed(moved))
-        return;
-    close_fd(*fd);
-    *fd = (int)moved;
-}
 
 void arena_before_fork(void)
 {
@@ -305,8 +338,10 @@ void arena_before_fork(void)
         has_lost_track = true;
         return;
     }
-    move_up(&ends[0]);
-    move_up(&ends[1]);
+    for (int i = 0; i < 2; i++) {
+        descriptors_move_up(&ends[i]);
+        descriptors_add(ends[i]);
+    }
     generations[generations_count++] =
         (struct generation){.first = forks + 1, .last = forks + 1, .read_fd = ends[0], .write_fd = ends[1]};
 }

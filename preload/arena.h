@@ -19,11 +19,16 @@
 
 #include "client/jitclient.h"
 
+struct family;
+
 struct chunk {
     jitc_span span;   /* rx is NULL: there is none */
     uint8_t *code;    /* its first page, where the arena is mapped */
     uint64_t process; /* whose session it is of, and ... */
     uint64_t forks;   /* ... after how many forks of its it was made */
+
+    struct family *family; /* or whose it is, and ... */
+    uint32_t window;       /* ... for which of its windows */
 };
 
 static inline bool chunk_exists(const struct chunk *chunk)
@@ -31,9 +36,11 @@ static inline bool chunk_exists(const struct chunk *chunk)
     return chunk->span.rx != NULL;
 }
 
-/* Zero-filled memory comes from the caller. */
+/* Begins the session, if there is none yet; the others do it themselves. */
+int arena_begin(void);
+
 int arena_take(struct chunk *chunk);
-/* No page of it may be mapped any more; NULL span is allowed. */
+/* No page of it may be mapped any more, here; there need not be one. */
 void arena_give_back(struct chunk *chunk);
 /* Whether nobody else sees it any more. */
 bool arena_is_ours(struct chunk *chunk);
@@ -44,6 +51,13 @@ int arena_write(struct chunk *chunk, uint64_t offset, const void *bytes, uint64_
 int arena_flush(void);
 /* Maps [offset, offset + size) of the chunk read+execute at `address`. */
 int arena_map(const struct chunk *chunk, uint64_t offset, uint64_t size, uintptr_t address);
+
+/* For a family's keeper, see family.h: an end for executors, and where a chunk's code is in the arena. */
+int arena_open_executor(int *end);
+uint64_t arena_place(const struct chunk *chunk);
+
+/* This process, among those that forked from one another. */
+uint64_t arena_process(void);
 
 /* Around fork(2): in the parent before, in both after. */
 void arena_before_fork(void);

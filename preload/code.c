@@ -9,6 +9,7 @@
 
 #include "preload/arena.h"
 #include "preload/counters.h"
+#include "preload/family.h"
 #include "preload/lock.h"
 #include "preload/settings.h"
 #include "preload/step.h"
@@ -198,8 +199,12 @@ static int need_chunk(const struct piece *piece)
 {
     struct chunk *chunk = &piece->window->chunk;
 
-    if (!chunk_exists(chunk))
-        return arena_take(chunk);
+    if (!chunk_exists(chunk)) {
+        uintptr_t first = piece->base + (unsigned)__builtin_ctzll(piece->pages) * PAGE_BYTES;
+        struct family *family = family_of(first);
+
+        return family != NULL ? family_take(family, piece->base, chunk) : arena_take(chunk);
+    }
     return arena_is_ours(chunk) ? 0 : move_window(piece);
 }
 
@@ -263,6 +268,7 @@ static void forget_range(uintptr_t address, uint64_t bytes)
 
     while (window_next(&at, address + page_up(bytes), false, &piece))
         forget(&piece, piece.pages);
+    family_forget(address, page_up(bytes));
 }
 
 static bool is_tracked(uintptr_t address, uint64_t bytes)
@@ -279,18 +285,45 @@ static bool is_tracked(uintptr_t address, uint64_t bytes)
 
 /* ---- mprotect() ---------------------------------------------------------------------------------- */
 
-/* Stores become possible, at once or when they come. */
-static long make_writable(const struct piece *piece, uint64_t pages)
+/* A family's pages show the program's memory again, readable and writable. */
+static long restore_pages(const struct piece *piece, uint64_t pages)
 {
     struct window *window = piece->window;
-    long error;
+    unsigned first;
+    unsigned count;
+    uint64_t run;
 
-    error = protect_pages(piece, pages, PROT_READ | PROT_WRITE);
+    for (; (run = window_run(pages, &first, &count)) != 0; pages &= ~run) {
+        long error =
+            family_restore(window->chunk.family, piece->base + first * PAGE_BYTES, count * PAGE_BYTES);
+
+        if (error != 0)
+            return error;
+        window->in_arena &= ~run;
+    }
+    return 0;
+}
+
+/* Those of the arena leave it. */
+static long take_back(const struct piece *piece, uint64_t pages, int protection)
+{
+    struct window *window = piece->window;
+    long error = 0;
+
+    if (window->chunk.family != NULL)
+        error = restore_pages(piece, pages & window->in_arena);
+    if (error == 0)
+        error = protect_pages(piece, pages, protection);
     if (error == 0) {
         window->copies |= window->in_arena & pages;
         window->in_arena &= ~pages;
     }
     return error;
+}
+
+static long make_writable(const struct piece *piece, uint64_t pages)
+{
+    return take_back(piece, pages, PROT_READ | PROT_WRITE);
 }
 
 static long protect_piece(const struct piece *piece, int protection, bool is_large)
@@ -316,9 +349,7 @@ static long protect_piece(const struct piece *piece, int protection, bool is_lar
         error = make_writable(piece, pages & ~window->in_arena);
         break;
     default:
-        error = protect_pages(piece, pages, protection);
-        window->copies |= window->in_arena & pages;
-        window->in_arena &= ~pages;
+        error = take_back(piece, pages, protection);
         break;
     }
     if (error != 0)
@@ -343,6 +374,8 @@ static long protect(uintptr_t address, uint64_t bytes, int protection)
 
     if ((protection & (PROT_WRITE | PROT_EXEC)) == PROT_WRITE)
         counters.writable++;
+    if (executes)
+        (void)family_of(address); /* begins it, before there are children */
     while (error == 0 && window_next(&at, end, executes, &piece)) {
         uintptr_t from = piece.base > address ? piece.base : address;
 
@@ -398,10 +431,11 @@ long code_mmap(uintptr_t address, uint64_t bytes, int protection, int flags, int
     bool writes = (protection & PROT_WRITE) != 0;
     /* A file without PROT_WRITE is a library: the kernel's own. */
     bool is_code = (protection & PROT_EXEC) != 0 && (writes || (flags & MAP_ANONYMOUS) != 0);
+    bool is_family = (flags & (MAP_TYPE | MAP_ANONYMOUS)) == (MAP_SHARED | MAP_ANONYMOUS);
     uint64_t mask;
     long result;
 
-    if (lock_is_mine || (!is_code && !window_any()))
+    if (lock_is_mine || (!is_code && !is_family && !window_any()))
         return system_mmap(address, bytes, protection, flags, fd, offset);
     if (is_code && writes && settings.no_rwx)
         return -EACCES;
@@ -409,8 +443,12 @@ long code_mmap(uintptr_t address, uint64_t bytes, int protection, int flags, int
     result = system_mmap(address, bytes, is_code ? protection & ~PROT_EXEC : protection, flags, fd, offset);
     if (!system_failed(result)) {
         forget_range((uintptr_t)result, bytes);
-        if (is_code)
+        if (is_family)
+            family_note((uintptr_t)result, page_up(bytes));
+        if (is_code) {
             want((uintptr_t)result, bytes, writes);
+            (void)family_of((uintptr_t)result);
+        }
     }
     lock_drop(&mask);
     return result;
@@ -421,7 +459,7 @@ long code_munmap(uintptr_t address, uint64_t bytes)
     uint64_t mask;
     long result;
 
-    if (lock_is_mine || !window_any() || is_odd(address, bytes))
+    if (lock_is_mine || (!window_any() && !family_any()) || is_odd(address, bytes))
         return system_munmap(address, bytes);
     lock_take(&mask);
     result = system_munmap(address, bytes);

@@ -20,7 +20,12 @@ void lock_leave(void);
 void lock_take(uint64_t *mask);
 void lock_drop(const uint64_t *mask);
 
-/* In a child that was made without telling us: whoever had it is not there. */
-void lock_reset(void);
+/*
+ * Calls `on_child` with the lock held, before anything else is done, in a child that was made by a system
+ * call of the program's own. 0 or a negative errno.
+ */
+int lock_watch_children(void (*on_child)(void));
+/* The same for one of which its parent has told us: it is no surprise. */
+void lock_know_child(void);
 
 #endif

@@ -10,10 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "preload/descriptors.h"
 #include "preload/system.h"
-
-/* Descriptors of ours are above those that programs count on, where there is room. */
-#define FD_FIRST 500
 
 struct settings settings = {.fd = -1, .stderr_fd = STDERR_FILENO};
 
@@ -53,10 +51,13 @@ void settings_read(void)
         at += bytes + (at[bytes] == ',');
     }
     if (settings.stats) { /* programs close theirs before they end */
-        long fd = system_call(SYS_fcntl, STDERR_FILENO, F_DUPFD_CLOEXEC, FD_FIRST, 0, 0, 0);
+        long fd = system_call(SYS_fcntl, STDERR_FILENO, F_DUPFD_CLOEXEC, 0, 0, 0, 0);
 
-        if (!system_failed(fd))
+        if (!system_failed(fd)) {
             settings.stderr_fd = (int)fd;
+            descriptors_move_up(&settings.stderr_fd);
+            descriptors_add(settings.stderr_fd);
+        }
     }
 }
 

@@ -366,7 +366,7 @@ bool heap_find_around(const struct heap *heap, uint64_t offset, struct heap_span
     return true;
 }
 
-bool heap_next(const struct heap *heap, uint64_t from, struct heap_span *span)
+bool heap_next(const struct heap *heap, uint64_t from, uint64_t end, struct heap_span *span)
 {
     uint64_t granule = (from >> heap->granule_shift) + ((from & (heap->granularity - 1)) != 0);
     uint64_t first = granule >> heap->unit_shift;
@@ -374,7 +374,8 @@ bool heap_next(const struct heap *heap, uint64_t from, struct heap_span *span)
 
     if (first >= heap->units_grown)
         return false;
-    for (uint32_t index = (uint32_t)first; index < heap->units_grown; index++, at = 0) {
+    for (uint32_t index = (uint32_t)first; index < heap->units_grown && index * (uint64_t)BLOCK_BYTES < end;
+         index++, at = 0) {
         const struct unit *unit = &heap->units[index];
 
         if (!bit_get(heap->taken, index))
@@ -383,7 +384,7 @@ bool heap_next(const struct heap *heap, uint64_t from, struct heap_span *span)
         if (at == heap->unit_granules)
             continue;
         describe(heap, index, at, span);
-        return true;
+        return span->offset < end;
     }
     return false;
 }

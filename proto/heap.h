@@ -129,8 +129,8 @@ struct heap_span heap_take(struct heap *heap, const struct placement *placement)
 bool heap_find(const struct heap *heap, uint64_t offset, struct heap_span *span);
 bool heap_find_around(const struct heap *heap, uint64_t offset, struct heap_span *span);
 
-/* The first span that starts at `from` or behind it; false: none. Its cost is that of the units between. */
-bool heap_next(const struct heap *heap, uint64_t from, struct heap_span *span);
+/* The first span that starts in [from, end); false: none. Its cost is that of the units between. */
+bool heap_next(const struct heap *heap, uint64_t from, uint64_t end, struct heap_span *span);
 /* The first block, one that has a span or is leased, from `offset` on, or the end of memory. */
 uint64_t heap_next_block(const struct heap *heap, uint64_t offset);
 

@@ -31,5 +31,5 @@ cmake --build "$analyzer" -- --quiet -k 0 || status=1
 
 echo "== shellcheck"
 # shellcheck disable=SC2046 # a list of files
-shellcheck --severity=warning check demo tools/jitbrokerctl.bash $(git ls-files '*.sh') || status=1
+shellcheck --severity=warning check demo tools/*.bash $(git ls-files '*.sh') || status=1
 exit $status

@@ -3,12 +3,13 @@
 # The documents say what the code does: manual pages are well-formed, lead to pages that are there,
 # and name every option, verb, exit status, key and bound there is, and no other.
 # What the pages of section 3 say is compared by test_client_pages.py.
-#   man_pages.sh SOURCE JITBROKERD JITBROKERCTL
+#   man_pages.sh SOURCE JITBROKERD JITBROKERCTL JITBROKER-RUN
 set -eu
 export LC_ALL=C
 source=$1
 daemon=$2
 control=$3
+launcher=$4
 docs=$source/docs
 
 command -v mandoc >/dev/null || {
@@ -80,6 +81,7 @@ compare_program() {
 }
 compare_program "$daemon" "$docs/jitbrokerd.8"
 compare_program "$control" "$docs/jitbrokerctl.1"
+compare_program "$launcher" "$docs/jitbroker-run.1"
 
 # Events of the log, with their urgency.
 sed -n 's/^ *\[LOG_[A-Z_]*\] = {"\([a-z_]*\)", LOG_\([A-Z]*\), .*/\1 \2/p' "$source/daemon/log.c" | sort >"$work/code"

@@ -119,6 +119,50 @@ void broker_prepare(struct broker *broker, uid_t uid, const char *config)
         ck_assert_int_eq(chown(broker->folder, uid, uid), 0);
 }
 
+/* Calls `visit` with the path of each open descriptor of the daemon. False where it can't be seen. */
+static bool each_fd(const struct broker *broker, void (*visit)(const char *path, long *sum), long *sum)
+{
+    char path[320];
+    DIR *folder;
+    struct dirent *entry;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/fd", (int)broker->pid);
+    folder = opendir(path);
+    if (folder == NULL)
+        return false;
+    while ((entry = readdir(folder)) != NULL) {
+        if (entry->d_name[0] == '.')
+            continue;
+        (void)snprintf(path, sizeof path, "/proc/%d/fd/%s", (int)broker->pid, entry->d_name);
+        visit(path, sum);
+    }
+    (void)closedir(folder);
+    return true;
+}
+
+static void count_pidfd(const char *path, long *sum)
+{
+    char target[256] = "";
+
+    *sum += readlink(path, target, sizeof target - 1) > 0 && strstr(target, "pidfd") != NULL;
+}
+
+/* Until nothing is left of the connection: who counts the daemon's descriptors counts no other than its own.
+ * The peer's pidfd is closed last. */
+static void leave(const struct broker *broker, int fd)
+{
+    char byte;
+    long pidfds;
+
+    (void)shutdown(fd, SHUT_WR);
+    while (recv(fd, &byte, sizeof byte, 0) > 0)
+        continue;
+    (void)close(fd);
+    do {
+        pidfds = 0;
+    } while (each_fd(broker, count_pidfd, &pidfds) && pidfds > 0);
+}
+
 void broker_start_as(struct broker *broker, uid_t uid, const char *config)
 {
     broker_prepare(broker, uid, config);
@@ -131,7 +175,7 @@ void broker_start_as(struct broker *broker, uid_t uid, const char *config)
         int status;
 
         if (fd >= 0) {
-            (void)close(fd);
+            leave(broker, fd);
             return;
         }
         if (waitpid(broker->pid, &status, WNOHANG) == broker->pid)
@@ -226,27 +270,6 @@ unsigned broker_log_count(const struct broker *broker, const char *text)
         count += strstr(line, text) != NULL;
     (void)fclose(file);
     return count;
-}
-
-/* Calls `visit` with the path of each open descriptor of the daemon. False where it can't be seen. */
-static bool each_fd(const struct broker *broker, void (*visit)(const char *path, long *sum), long *sum)
-{
-    char path[320];
-    DIR *folder;
-    struct dirent *entry;
-
-    (void)snprintf(path, sizeof path, "/proc/%d/fd", (int)broker->pid);
-    folder = opendir(path);
-    if (folder == NULL)
-        return false;
-    while ((entry = readdir(folder)) != NULL) {
-        if (entry->d_name[0] == '.')
-            continue;
-        (void)snprintf(path, sizeof path, "/proc/%d/fd/%s", (int)broker->pid, entry->d_name);
-        visit(path, sum);
-    }
-    (void)closedir(folder);
-    return true;
 }
 
 static void count_fd(const char *path, long *sum)

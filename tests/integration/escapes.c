@@ -69,6 +69,14 @@ static int map_file_executable(void)
     return result(mmap(NULL, page, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0) != MAP_FAILED);
 }
 
+static int map_file_writable_and_executable(void)
+{
+    int fd = anonymous_file();
+    if (fd < 0 || write(fd, "\xc3", 1) != 1)
+        return errno;
+    return result(mmap(NULL, page, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE, fd, 0) != MAP_FAILED);
+}
+
 static int map_shared_memory_executable(void)
 {
     char name[64];
@@ -367,6 +375,7 @@ const struct escape escapes[] = {
     ESCAPE(map_anonymous_executable, "lockdown-anonymous", EPERM),
     ESCAPE(map_anonymous_writable_and_executable, "lockdown-anonymous", EPERM),
     ESCAPE(map_file_executable, "lockdown-file", EPERM),
+    ESCAPE(map_file_writable_and_executable, "lockdown-file", EPERM),
     ESCAPE(map_shared_memory_executable, "lockdown-file", EPERM),
     ESCAPE(make_written_page_executable, "lockdown-anonymous", EPERM),
     ESCAPE(make_written_page_executable_by_pkey, "lockdown-pkey", EPERM),

@@ -27,8 +27,9 @@
 #include "tests/harness/code.h"
 #include "tests/harness/expect.h"
 #include "tests/harness/suite.h"
+#include "tests/harness/wire.h"
 
-enum { SPANS = 10000, LARGE_BYTES = 4 << 20 };
+enum { SPANS = 10000, LEASES = 800, LARGE_BYTES = 4 << 20 };
 
 static struct admin_daemon admin;
 
@@ -376,6 +377,42 @@ START_TEST(ten_thousand_spans_are_listed_completely_while_another_client_works)
         (void)usleep(100);
     stop_worker(worker);
     (void)jitc_close(client);
+    (void)close(fd);
+}
+END_TEST
+
+/* A step of the answer has no time for all of them. */
+START_TEST(many_blocks_without_a_span_are_passed_in_more_than_one_step)
+{
+    const struct request lease = {.operation = OPERATION_LEASE, .size = BLOCK_BYTES - GRANULARITY_MIN_BYTES};
+    const struct request last = {.operation = OPERATION_ALLOC, .size = 64};
+    struct wire *wire = wire_new(broker_socket(&admin.broker));
+    int fd = admin_connect(&admin);
+    size_t leases = 0;
+    size_t spans = 0;
+    uint64_t session;
+    bool more = true;
+
+    wire_hello(wire);
+    session = wire->reply.welcome.session;
+    wire_close_fds(wire);
+    for (unsigned i = 0; i < LEASES; i++)
+        ck_assert_int_eq(wire_run(wire, &lease).status, STATUS_OK);
+    ck_assert_int_eq(wire_run(wire, &last).status, STATUS_OK);
+    admin_send(fd, ADMIN__VERB__SPANS, session, 0, 0);
+    while (more) {
+        Admin__Reply *reply = admin_receive(fd);
+
+        ck_assert_ptr_nonnull(reply);
+        ck_assert_ptr_null(reply->error);
+        leases += reply->n_leases;
+        spans += reply->n_spans;
+        more = reply->more != 0;
+        admin__reply__free_unpacked(reply, NULL);
+    }
+    ck_assert_uint_eq(leases, LEASES);
+    ck_assert_uint_eq(spans, 1);
+    (void)wire_free(wire);
     (void)close(fd);
 }
 END_TEST
@@ -783,6 +820,7 @@ int main(void)
     tcase_add_test(tests, sessions_are_listed_with_what_each_holds_and_did);
     tcase_add_test(tests, operations_are_counted_each_and_timed_by_a_sample);
     tcase_add_test(tests, ten_thousand_spans_are_listed_completely_while_another_client_works);
+    tcase_add_test(tests, many_blocks_without_a_span_are_passed_in_more_than_one_step);
     tcase_add_test(tests, the_bytes_of_a_span_are_those_that_were_written);
     tcase_add_test(tests, to_revoke_ends_that_session_its_executors_and_nothing_else);
     tcase_add_test(tests, an_answer_about_a_session_that_ends_meanwhile_says_so);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Beginnings and ends: no daemon, a daemon that goes, hangs for a while or lies; a private broker; forks; threads. */
+/* Beginnings and ends: no daemon, a daemon that goes, hangs for a while or lies; a private broker; forks;
+ * threads. */
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +79,114 @@ START_TEST(the_environment_names_the_socket)
     become(WORKER_UID);
     assert_status(JITC_OK, "", jitc_connect(&client, NULL));
     (void)jitc_close(client);
+}
+END_TEST
+
+/* ---- Abstract sockets ------------------------------------------------------------------- */
+
+/* Listens on a name that is filled up to so many bytes behind the @, which is written to `path`. */
+static int listen_abstract(char path[128], size_t bytes)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+    (void)memset(path, 0, 128);
+    (void)snprintf(path, 128, "@jitbroker-test-%d-", (int)getpid());
+    ck_assert_uint_le(strlen(path), bytes + 1);
+    (void)memset(path + strlen(path), 'x', bytes + 1 - strlen(path));
+    (void)memcpy(address.sun_path + 1, path + 1, bytes);
+    ck_assert_int_eq(bind(fd, (const struct sockaddr *)&address,
+                          (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + bytes)),
+                     0);
+    ck_assert_int_eq(listen(fd, 1), 0);
+    return fd;
+}
+
+START_TEST(abstract_sockets_are_found_by_their_whole_name)
+{
+    static const size_t lengths[] = {40, 107};
+    jitc_options options;
+    char path[128];
+    int fd;
+
+    jitc_options_init(&options);
+    options.socket = path;
+    for (size_t i = 0; i < 2; i++) {
+        int listening = listen_abstract(path, lengths[i]);
+        int accepted;
+        char byte;
+
+        assert_status(JITC_OK, "", jitc_dial(&fd, &options));
+        accepted = accept(listening, NULL, NULL);
+        ck_assert_int_eq(send(accepted, "x", 1, 0), 1);
+        ck_assert_int_eq(recv(fd, &byte, 1, 0), 1); /* connected to each other */
+        (void)close(accepted);
+        (void)close(fd);
+        path[strlen(path) - 1] = 'y';
+        assert_status(JITC_E_NO_BROKER, "is jitbrokerd running?", jitc_dial(&fd, &options));
+        (void)close(listening);
+    }
+    (void)memset(path, 'x', 109);
+    path[0] = '@';
+    path[109] = '\0';
+    assert_status(JITC_E_INVALID, "too long", jitc_dial(&fd, &options));
+    (void)strcpy(path, "@");
+    assert_status(JITC_E_INVALID, "connecting to @: Invalid", jitc_dial(&fd, &options));
+}
+END_TEST
+
+START_TEST(a_path_has_room_for_107_bytes)
+{
+    jitc_options options;
+    char path[128];
+    int fd;
+
+    jitc_options_init(&options);
+    options.socket = path;
+    (void)memset(path, 'x', sizeof path);
+    (void)memcpy(path, "/nonexistent/", 13);
+    path[107] = '\0';
+    assert_status(JITC_E_NO_BROKER, "is jitbrokerd running?", jitc_dial(&fd, &options));
+    path[107] = 'x';
+    path[108] = '\0';
+    assert_status(JITC_E_INVALID, "too long", jitc_dial(&fd, &options));
+}
+END_TEST
+
+START_TEST(a_dialled_socket_is_adopted_later)
+{
+    jitc_options options = broker_options(&broker);
+    jitc_client *client;
+    int fd = -7;
+
+    become(WORKER_UID);
+    assert_status(JITC_OK, "", jitc_dial(&fd, &options));
+    ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
+    assert_status(JITC_OK, "", jitc_adopt(&client, fd, NULL));
+    ck_assert_uint_eq(code_call(publish(client, 6).rx), 6);
+    (void)jitc_close(client);
+    (void)setenv("JITBROKER_SOCKET", broker.socket, 1);
+    assert_status(JITC_OK, "", jitc_dial(&fd, NULL));
+    (void)close(fd);
+    assert_status(JITC_E_INVALID, "fd is NULL", jitc_dial(NULL, NULL));
+    options.socket = "";
+    assert_status(JITC_E_INVALID, "empty path", jitc_dial(&fd, &options));
+}
+END_TEST
+
+START_TEST(a_dialled_socket_takes_no_standard_streams_number)
+{
+    jitc_options options = broker_options(&broker);
+    int fd = -7;
+    int status;
+
+    become(WORKER_UID);
+    (void)close(STDIN_FILENO);
+    status = jitc_dial(&fd, &options);
+    ck_assert_int_eq(status, JITC_OK);
+    ck_assert_int_gt(fd, STDERR_FILENO);
+    ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
+    ck_assert_int_eq(fcntl(STDIN_FILENO, F_GETFD), -1);
 }
 END_TEST
 
@@ -670,6 +780,10 @@ int main(void)
     tcase_set_timeout(served, 0);
     tcase_add_test(served, no_socket_is_told_with_its_path);
     tcase_add_test(served, the_environment_names_the_socket);
+    tcase_add_test(served, abstract_sockets_are_found_by_their_whole_name);
+    tcase_add_test(served, a_path_has_room_for_107_bytes);
+    tcase_add_test(served, a_dialled_socket_is_adopted_later);
+    tcase_add_test(served, a_dialled_socket_takes_no_standard_streams_number);
     tcase_add_test(served, adopt_takes_only_a_seqpacket_socket);
     tcase_add_test(served, adopt_serves_over_an_inherited_connection);
     tcase_add_test(served, a_daemon_that_hangs_costs_the_timeout_and_no_more);

@@ -175,7 +175,7 @@ END_TEST
 
 START_TEST(a_descriptor_that_is_no_connection_is_not_served)
 {
-    assert_ends(1, "--fd=77: not a connected SOCK_SEQPACKET socket", NULL, ARGUMENTS("--fd=77"));
+    assert_ends(1, "--fd=77: not a connected or listening SOCK_SEQPACKET socket", NULL, ARGUMENTS("--fd=77"));
 }
 END_TEST
 
@@ -199,6 +199,125 @@ START_TEST(a_private_broker_with_a_policy_of_no_class_says_so_and_ends)
     ck_assert_ptr_nonnull(memmem(told, sizeof told, "is in no class of the policy", 28));
     (void)close(private_ends[0]);
     (void)close(private_ends[1]);
+}
+END_TEST
+
+/* ---- A private broker of many --------------------------------------------------------------- */
+
+static int private_listener;
+static int private_pipe[2];
+
+static void pass_listener_and_pipe(void)
+{
+    (void)dup2(private_listener, 9);
+    (void)dup2(private_pipe[0], STDIN_FILENO);
+}
+
+static void pass_listener_and_null(void)
+{
+    (void)dup2(private_listener, 9);
+    (void)dup2(open("/dev/null", O_RDWR | O_CLOEXEC), STDIN_FILENO);
+}
+
+static pid_t start_for_many(void)
+{
+    pid_t pid;
+
+    private_listener = bound(path, SOCK_SEQPACKET);
+    ck_assert_int_eq(listen(private_listener, 8), 0);
+    ck_assert_int_eq(pipe2(private_pipe, O_CLOEXEC), 0);
+    pid = start(pass_listener_and_pipe, ARGUMENTS("--fd=9"));
+    (void)close(private_listener);
+    (void)close(private_pipe[0]);
+    return pid;
+}
+
+static jitc_client *connect_there(void)
+{
+    jitc_options options;
+    jitc_client *client = NULL;
+
+    jitc_options_init(&options);
+    options.socket = path;
+    ck_assert_msg(jitc_connect(&client, &options) == JITC_OK, "%s", jitc_error_detail());
+    return client;
+}
+
+START_TEST(a_private_broker_of_many_ends_with_its_pipe_and_the_last_of_them)
+{
+    pid_t pid = start_for_many();
+    jitc_client *clients[3];
+
+    if (geteuid() == 0)
+        become(BROKER_UID);
+    for (unsigned i = 0; i < 3; i++)
+        clients[i] = connect_there();
+    for (unsigned i = 0; i < 3; i++) {
+        (void)jitc_close(clients[i]); /* at last nobody is connected, and the pipe goes on */
+        ck_assert_int_eq(write(private_pipe[1], "words", 5), 5); /* mean nothing */
+    }
+    clients[0] = connect_there();
+    clients[1] = connect_there();
+    (void)close(private_pipe[1]);
+    (void)jitc_close(clients[0]);
+    clients[2] = connect_there(); /* as long as anybody is there, others may come */
+    (void)jitc_close(clients[1]);
+    (void)jitc_close(clients[2]);
+    ck_assert_int_eq(await(pid), 0);
+    ck_assert_str_eq(said, "");
+}
+END_TEST
+
+START_TEST(a_private_broker_of_many_is_not_ended_by_a_signal_to_the_whole_unit)
+{
+    pid_t pid = start_for_many();
+
+    if (geteuid() == 0)
+        become(BROKER_UID);
+    (void)jitc_close(connect_there());
+    ck_assert_int_eq(kill(pid, SIGTERM), 0);
+    ck_assert_int_eq(kill(pid, SIGINT), 0);
+    (void)jitc_close(connect_there());
+    (void)jitc_close(connect_there());
+    (void)close(private_pipe[1]);
+    ck_assert_int_eq(await(pid), 0);
+}
+END_TEST
+
+START_TEST(a_private_broker_of_many_ends_if_nobody_ever_comes)
+{
+    pid_t pid = start_for_many();
+
+    (void)close(private_pipe[1]);
+    ck_assert_int_eq(await(pid), 0);
+    ck_assert_str_eq(said, "");
+}
+END_TEST
+
+START_TEST(a_private_broker_of_many_serves_no_other_user)
+{
+    jitc_options options;
+    jitc_client *client = NULL;
+    pid_t pid;
+
+    if (!are_we_root())
+        skip("needs root, to be two users");
+    pid = start_for_many();
+    jitc_options_init(&options);
+    options.socket = path;
+    become(WORKER_UID);
+    ck_assert_int_eq(jitc_connect(&client, &options), JITC_E_REFUSED);
+    (void)close(private_pipe[1]);
+    ck_assert_int_eq(await(pid), 0);
+}
+END_TEST
+
+START_TEST(a_private_broker_of_many_needs_a_pipe)
+{
+    private_listener = bound(path, SOCK_SEQPACKET);
+    ck_assert_int_eq(listen(private_listener, 8), 0);
+    assert_ends(1, "standard input has to be a pipe", pass_listener_and_null, ARGUMENTS("--fd=9"));
+    (void)close(private_listener);
 }
 END_TEST
 
@@ -524,6 +643,11 @@ int main(void)
     tcase_add_test(tests, a_configuration_is_checked_and_a_wrong_one_keeps_it_from_starting);
     tcase_add_test(tests, a_descriptor_that_is_no_connection_is_not_served);
     tcase_add_test(tests, a_private_broker_with_a_policy_of_no_class_says_so_and_ends);
+    tcase_add_test(tests, a_private_broker_of_many_ends_with_its_pipe_and_the_last_of_them);
+    tcase_add_test(tests, a_private_broker_of_many_is_not_ended_by_a_signal_to_the_whole_unit);
+    tcase_add_test(tests, a_private_broker_of_many_ends_if_nobody_ever_comes);
+    tcase_add_test(tests, a_private_broker_of_many_serves_no_other_user);
+    tcase_add_test(tests, a_private_broker_of_many_needs_a_pipe);
     tcase_add_test(tests, a_socket_that_nobody_listens_on_is_replaced_and_one_that_is_in_use_is_not);
     tcase_add_test(tests, what_is_no_socket_is_not_replaced);
     tcase_add_test(tests, a_path_that_is_no_address_is_told);

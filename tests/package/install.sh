@@ -26,7 +26,8 @@ for file in usr/sbin/jitbrokerd usr/bin/jitbrokerctl usr/include/jitclient.h \
     usr/lib/systemd/user/jitbrokerd.service usr/lib/sysusers.d/jitbroker.conf \
     usr/lib/tmpfiles.d/jitbroker.conf usr/share/man/man3/libjitclient.3 usr/share/man/man8/jitbrokerd.8 \
     usr/share/man/man5/jitbrokerd.conf.5 usr/share/man/man1/jitbrokerctl.1 \
-    usr/share/bash-completion/completions/jitbrokerctl; do
+    usr/bin/jitbroker-run usr/share/man/man1/jitbroker-run.1 \
+    usr/share/bash-completion/completions/jitbrokerctl usr/share/bash-completion/completions/jitbroker-run; do
     [ -e "$root/$file" ] || [ -e "$root/lib/${file#usr/lib/}" ] || { echo "not installed: $file"; exit 1; }
 done
 grep -q "^ExecStart=/usr/sbin/jitbrokerd" "$(find "$root" -path '*/system/jitbrokerd.service')"
@@ -37,6 +38,11 @@ export PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 PKG_CONFIG_ALLOW_SYSTEM_LIBS=1
 export LD_LIBRARY_PATH="$root/usr/lib/$lib"
 export JITBROKER_DAEMON="$root/usr/sbin/jitbrokerd"
 cd "$root"
+
+# The launcher finds its parts from where it is.
+if [ -e "$root/usr/lib/$lib/jitbroker/libjitpreload.so" ]; then
+    env -u JITBROKER_DAEMON "$root/usr/bin/jitbroker-run" --private-broker env | grep "^LD_PRELOAD=$root/usr/lib/"
+fi
 
 run() {
     printf '%s: ' "$1"

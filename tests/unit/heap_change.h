@@ -53,7 +53,7 @@ static inline bool change_pick(const struct heap *heap, struct dice *dice, struc
 {
     uint64_t from = dice_below(dice, heap_grown_bytes(heap) + 1);
 
-    return heap_next(heap, from, span) || heap_next(heap, 0, span);
+    return heap_next(heap, from, UINT64_MAX, span) || heap_next(heap, 0, UINT64_MAX, span);
 }
 
 static inline bool change_pick_leased(const struct heap *heap, struct dice *dice, uint32_t *unit)

@@ -31,7 +31,7 @@ static inline void check_spans(const struct heap *heap, bool *owned, struct heap
     struct heap_span same;
     uint64_t end = 0;
 
-    for (; heap_next(heap, end, &span); end = span.offset + span.bytes) {
+    for (; heap_next(heap, end, UINT64_MAX, &span); end = span.offset + span.bytes) {
         uint64_t first = span.offset / heap->granularity;
         uint64_t granules = span.bytes / heap->granularity;
 

@@ -527,32 +527,32 @@ START_TEST(the_next_span_is_the_first_that_starts_there_or_behind)
     struct heap_span span;
 
     begin_empty(_i);
-    ck_assert(!heap_next(&heap, 0, &span));
+    ck_assert(!heap_next(&heap, 0, UINT64_MAX, &span));
     heap_set_grown(&heap, UNITS * UNIT);
-    ck_assert(!heap_next(&heap, 0, &span));
+    ck_assert(!heap_next(&heap, 0, UINT64_MAX, &span));
     ck_assert_uint_eq(take(UNIT), granule);
     ck_assert_uint_eq(take(2 * granule), UNIT + granule);
     ck_assert_uint_eq(take(UNIT - granule), 2 * UNIT + granule);
     seal(UNIT + granule);
 
-    ck_assert(heap_next(&heap, 0, &span) && span.offset == granule && span.bytes == UNIT);
+    ck_assert(heap_next(&heap, 0, UINT64_MAX, &span) && span.offset == granule && span.bytes == UNIT);
     ck_assert(!span.sealed);
-    ck_assert(heap_next(&heap, granule, &span) && span.offset == granule);
-    ck_assert(heap_next(&heap, granule + 1, &span) && span.offset == UNIT + granule);
+    ck_assert(heap_next(&heap, granule, UINT64_MAX, &span) && span.offset == granule);
+    ck_assert(heap_next(&heap, granule + 1, UINT64_MAX, &span) && span.offset == UNIT + granule);
     ck_assert(span.bytes == 2 * granule && span.sealed);
-    ck_assert(heap_next(&heap, UNIT, &span) && span.offset == UNIT + granule);
-    ck_assert(heap_next(&heap, UNIT + granule, &span) && span.offset == UNIT + granule);
-    ck_assert(heap_next(&heap, UNIT + granule + 1, &span) && span.offset == 2 * UNIT + granule);
-    ck_assert(heap_next(&heap, 2 * UNIT - 1, &span) && span.offset == 2 * UNIT + granule);
-    ck_assert(heap_next(&heap, 2 * UNIT + granule, &span) && span.offset == 2 * UNIT + granule);
-    ck_assert(!heap_next(&heap, 2 * UNIT + granule + 1, &span));
-    ck_assert(!heap_next(&heap, UNITS * UNIT - 1, &span));
-    ck_assert(!heap_next(&heap, UNITS * UNIT, &span));
-    ck_assert(!heap_next(&heap, UINT64_MAX, &span));
+    ck_assert(heap_next(&heap, UNIT, UINT64_MAX, &span) && span.offset == UNIT + granule);
+    ck_assert(heap_next(&heap, UNIT + granule, UINT64_MAX, &span) && span.offset == UNIT + granule);
+    ck_assert(heap_next(&heap, UNIT + granule + 1, UINT64_MAX, &span) && span.offset == 2 * UNIT + granule);
+    ck_assert(heap_next(&heap, 2 * UNIT - 1, UINT64_MAX, &span) && span.offset == 2 * UNIT + granule);
+    ck_assert(heap_next(&heap, 2 * UNIT + granule, UINT64_MAX, &span) && span.offset == 2 * UNIT + granule);
+    ck_assert(!heap_next(&heap, 2 * UNIT + granule + 1, UINT64_MAX, &span));
+    ck_assert(!heap_next(&heap, UNITS * UNIT - 1, UINT64_MAX, &span));
+    ck_assert(!heap_next(&heap, UNITS * UNIT, UINT64_MAX, &span));
+    ck_assert(!heap_next(&heap, UINT64_MAX, UINT64_MAX, &span));
 
     cut(2 * UNIT + granule, 0);
-    ck_assert(heap_next(&heap, UNIT, &span) && span.offset == UNIT + granule);
-    ck_assert(!heap_next(&heap, UNIT + granule + 1, &span));
+    ck_assert(heap_next(&heap, UNIT, UINT64_MAX, &span) && span.offset == UNIT + granule);
+    ck_assert(!heap_next(&heap, UNIT + granule + 1, UINT64_MAX, &span));
 }
 END_TEST
 

@@ -36,7 +36,7 @@ static void assert_next(uint64_t from, const struct heap_span *span)
 {
     struct heap_span next;
 
-    ck_assert(heap_next(&heap, from, &next));
+    ck_assert(heap_next(&heap, from, UINT64_MAX, &next));
     ck_assert_uint_eq(next.offset, span->offset);
     ck_assert_uint_eq(next.bytes, span->bytes);
 }
@@ -45,11 +45,11 @@ START_TEST(a_heap_without_spans_has_no_next_one)
 {
     struct heap_span span;
 
-    ck_assert(!heap_next(&heap, 0, &span));
-    ck_assert(!heap_next(&heap, UINT64_MAX - BLOCK_BYTES, &span));
+    ck_assert(!heap_next(&heap, 0, UINT64_MAX, &span));
+    ck_assert(!heap_next(&heap, UINT64_MAX - BLOCK_BYTES, UINT64_MAX, &span));
     span = take(64);
     heap_cut(&heap, &span, 0);
-    ck_assert(!heap_next(&heap, 0, &span));
+    ck_assert(!heap_next(&heap, 0, UINT64_MAX, &span));
 }
 END_TEST
 
@@ -63,7 +63,24 @@ START_TEST(the_next_one_starts_at_the_offset_or_behind_it)
     assert_next(first.offset, &first);
     assert_next(first.offset + 1, &second);
     assert_next(second.offset, &second);
-    ck_assert(!heap_next(&heap, second.offset + 1, &none));
+    ck_assert(!heap_next(&heap, second.offset + 1, UINT64_MAX, &none));
+}
+END_TEST
+
+START_TEST(one_that_starts_at_the_end_or_behind_it_is_not_found)
+{
+    struct heap_span first = take(64);
+    struct heap_span large = take(BLOCK_BYTES);
+    struct heap_span found;
+
+    ck_assert(!heap_next(&heap, 0, first.offset, &found));
+    ck_assert(heap_next(&heap, 0, first.offset + 1, &found));
+    ck_assert_uint_eq(found.offset, first.offset);
+    ck_assert(!heap_next(&heap, first.offset + 1, BLOCK_BYTES, &found)); /* the next block has one */
+    ck_assert(!heap_next(&heap, first.offset + 1, large.offset, &found));
+    ck_assert(heap_next(&heap, first.offset + 1, large.offset + 1, &found));
+    ck_assert_uint_eq(found.offset, large.offset);
+    ck_assert(!heap_next(&heap, large.offset, large.offset, &found));
 }
 END_TEST
 
@@ -149,7 +166,7 @@ START_TEST(a_walk_meets_all_spans_in_order_whatever_was_allocated_and_released)
                 assert_next(from, &live[i]);
                 from = live[i].offset + live[i].bytes;
             }
-            ck_assert(!heap_next(&heap, from, &span));
+            ck_assert(!heap_next(&heap, from, UINT64_MAX, &span));
         }
     }
 }
@@ -164,6 +181,7 @@ int main(void)
     tcase_add_checked_fixture(tests, start, stop);
     tcase_add_test(tests, a_heap_without_spans_has_no_next_one);
     tcase_add_test(tests, the_next_one_starts_at_the_offset_or_behind_it);
+    tcase_add_test(tests, one_that_starts_at_the_end_or_behind_it_is_not_found);
     tcase_add_test(tests, a_large_span_is_one_and_the_rest_of_its_last_block_follows);
     tcase_add_test(tests, blocks_without_spans_are_skipped);
     tcase_add_test(tests, a_leased_block_is_known_until_it_is_returned);

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Code in memory that processes share by forking (MAP_SHARED | MAP_ANONYMOUS), as PHP's workers do: what one
+ * of them writes, all of them run.
+ *
+ * Such a mapping, when a page of it becomes executable, gets a keeper: a process of its own, forked by the
+ * one that made the mapping, which has the session that owns the code. The family asks the keeper for chunks,
+ * and to write, by memory that they all have, one at a time. The others are executors: each page is mapped
+ * from the keeper's arena while it is executable, and from the program's own memory, of which a second
+ * mapping is kept, while it is not. So they all see one memory, and one code.
+ *
+ * The keeper is no child that wait(2) tells of; it ends when the last of the family has.
+ */
+#ifndef PRELOAD_FAMILY_H
+#define PRELOAD_FAMILY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct chunk;
+struct family;
+
+/* A mapping of that kind was made; this one, or a part of it, is gone. With the lock held, as all of these.
+ */
+void family_note(uintptr_t address, uint64_t bytes);
+void family_forget(uintptr_t address, uint64_t bytes);
+
+/* Whether there is any mapping of that kind; without the lock. */
+bool family_any(void);
+
+/* Whose memory it is, ready to be used; NULL: a process's own, or there is no keeper to be had. */
+struct family *family_of(uintptr_t address);
+
+/* The chunk of the window that begins there, the same for all. 0 or a negative errno. */
+int family_take(struct family *family, uintptr_t window, struct chunk *chunk);
+/* Has it written, and waits for that. */
+int family_write(struct family *family, const struct chunk *chunk, uint64_t offset, const void *bytes,
+                 uint64_t size);
+int family_map(struct family *family, const struct chunk *chunk, uint64_t offset, uint64_t size,
+               uintptr_t address);
+/* The program's memory is in its place again, readable and writable. */
+long family_restore(struct family *family, uintptr_t address, uint64_t bytes);
+
+#endif
