@@ -12,6 +12,7 @@
 #include "preload/family.h"
 #include "preload/lock.h"
 #include "preload/settings.h"
+#include "preload/signals.h"
 #include "preload/step.h"
 #include "preload/system.h"
 #include "preload/window.h"
@@ -376,6 +377,8 @@ static long protect(uintptr_t address, uint64_t bytes, int protection)
         counters.writable++;
     if (executes)
         (void)family_of(address); /* begins it, before there are children */
+    if (executes && ((protection & PROT_WRITE) != 0 || bytes > EAGER_BYTES))
+        signals_check(); /* its faults are to reach us */
     while (error == 0 && window_next(&at, end, executes, &piece)) {
         uintptr_t from = piece.base > address ? piece.base : address;
 
@@ -399,10 +402,14 @@ long code_mprotect(uintptr_t address, uint64_t bytes, int protection)
     uint64_t start;
     long result;
 
-    if (lock_is_mine || is_odd(address, bytes) || (protection & ~known) != 0 ||
-        ((protection & PROT_EXEC) == 0 && !window_any()))
+    bool is_plain = !is_odd(address, bytes) && (protection & ~known) == 0;
+
+    if ((protection & PROT_EXEC) == 0 && (lock_is_mine || !is_plain || !window_any()))
         return system_mprotect(address, bytes, protection);
-    if ((protection & (PROT_WRITE | PROT_EXEC)) == (PROT_WRITE | PROT_EXEC) && settings.no_rwx)
+    /* What can't be served is not asked of the kernel, which would have the filter answer. */
+    if (!is_plain)
+        return is_aligned(address) && bytes == 0 ? 0 : -EINVAL;
+    if ((protection & PROT_WRITE) != 0 && (protection & PROT_EXEC) != 0 && settings.no_rwx)
         return -EACCES;
     lock_take(&mask);
     start = counters_now();
@@ -419,6 +426,7 @@ static void want(uintptr_t address, uint64_t bytes, bool writes)
     uintptr_t at = address;
     struct piece piece;
 
+    signals_check(); /* its faults are to reach us */
     while (window_next(&at, address + page_up(bytes), true, &piece)) {
         piece.window->wants_execute |= piece.pages;
         if (writes)
@@ -437,7 +445,8 @@ long code_mmap(uintptr_t address, uint64_t bytes, int protection, int flags, int
 
     if (lock_is_mine || (!is_code && !is_family && !window_any()))
         return system_mmap(address, bytes, protection, flags, fd, offset);
-    if (is_code && writes && settings.no_rwx)
+    /* A file that others see as well can't be told apart from what is ours. */
+    if (is_code && writes && (settings.no_rwx || (flags & (MAP_TYPE | MAP_ANONYMOUS)) == MAP_SHARED))
         return -EACCES;
     lock_take(&mask);
     result = system_mmap(address, bytes, is_code ? protection & ~PROT_EXEC : protection, flags, fd, offset);
@@ -478,17 +487,18 @@ static long discard(uintptr_t address, uint64_t bytes, int advice)
     long error = 0;
 
     while (error == 0 && window_next(&at, end, false, &piece)) {
-        uint64_t pages = piece.pages & (piece.window->in_arena | piece.window->copies);
+        /* A family's are not zero afterwards, since it is not only ours. */
+        uint64_t pages = piece.window->chunk.family != NULL
+                             ? 0
+                             : piece.pages & (piece.window->in_arena | piece.window->copies);
         unsigned first;
         unsigned count;
         uint64_t run;
 
         for (; error == 0 && (run = window_run(pages, &first, &count)) != 0; pages &= ~run) {
-            bool writes = (piece.window->wants_write & (UINT64_C(1) << first)) != 0;
             uintptr_t from = piece.base + first * PAGE_BYTES;
             long result;
 
-            (void)writes;
             result = system_mmap(from, count * PAGE_BYTES, PROT_READ | PROT_WRITE,
                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
             if (system_failed(result))

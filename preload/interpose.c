@@ -286,6 +286,8 @@ INTERPOSED long syscall(long number, ...)
                              ? fork_by(number, argument)
                              : system_call(number, argument[0], argument[1], argument[2], argument[3],
                                            argument[4], argument[5]));
+    case SYS_rt_sigaction:
+        return result_of(signals_action_of_kernel(argument));
     case SYS_rt_sigprocmask:
         return result_of(
             signals_mask((int)argument[0], (const sigset_t *)argument[1], (sigset_t *)argument[2]));

@@ -11,7 +11,7 @@
 
 enum { FREE, TAKEN, AWAITED };
 
-_Thread_local bool lock_is_mine;
+_Thread_local bool lock_is_mine __attribute__((tls_model("initial-exec")));
 
 static _Atomic uint32_t state;
 

@@ -252,6 +252,42 @@ int signals_action(int number, const struct sigaction *action, struct sigaction 
     return 0;
 }
 
+/* The kernel's, which libc's is made of. */
+struct kernel_action {
+    union {
+        sighandler_t handler;
+        void (*action)(int, siginfo_t *, void *);
+    };
+    unsigned long flags;
+    void (*restorer)(void);
+    uint64_t mask;
+};
+
+long signals_action_of_kernel(const long *argument)
+{
+    int number = (int)argument[0];
+    const struct kernel_action *action = (const struct kernel_action *)argument[1];
+    struct kernel_action *old = (struct kernel_action *)argument[2];
+    struct sigaction wanted = {.sa_flags = 0};
+    struct sigaction found;
+
+    if (kept_action(number) == NULL || argument[3] != (long)sizeof action->mask)
+        return system_call(SYS_rt_sigaction, argument[0], argument[1], argument[2], argument[3], 0, 0);
+    if (action != NULL) {
+        wanted.sa_sigaction = action->action;
+        wanted.sa_flags = (int)action->flags;
+        *bits(&wanted.sa_mask) = action->mask;
+    }
+    (void)signals_action(number, action != NULL ? &wanted : NULL, &found);
+    if (old != NULL) {
+        old->action = found.sa_sigaction;
+        old->flags = (unsigned)found.sa_flags;
+        old->restorer = NULL;
+        old->mask = *bits(&found.sa_mask);
+    }
+    return 0;
+}
+
 int signals_mask(int how, const sigset_t *set, sigset_t *old)
 {
     uint64_t mask = set != NULL ? *(const uint64_t *)set : 0;

@@ -15,6 +15,8 @@ void signals_init(void);
 void signals_check(void);
 
 int signals_action(int number, const struct sigaction *action, struct sigaction *old);
+/* As rt_sigaction(2), of which these are the arguments. */
+long signals_action_of_kernel(const long *argument);
 /* As rt_sigprocmask(2): 0 or a negative errno. */
 int signals_mask(int how, const sigset_t *set, sigset_t *old);
 
