@@ -432,7 +432,6 @@ static void generations(void)
 static void daemonized(void)
 {
     int ends[2];
-    int fd;
     pid_t child;
 
     make(10);
@@ -442,17 +441,15 @@ static void daemonized(void)
         must(setsid() > 0);
         if (split() != 0)
             _exit(0);
-        must(dup2(ends[1], 3) == 3);
-        must(syscall(SYS_close_range, 4u, ~0u, 0u) == 0);
-        fd = open("/dev/null", O_RDONLY);
-        must_equal(fd, 4); /* the lowest, as ever */
+        for (int fd = 0; fd < 1024; fd++) {
+            if (fd != ends[1])
+                (void)close(fd);
+        }
         check(10);
         change(20);
-        must(close(fd) == 0);
-        for (fd = 4; fd < 1024; fd++)
-            (void)close(fd);
+        must(open("/dev/null", O_RDWR) == 0 && dup(0) == 1 && dup(0) == 2);
         change(30);
-        tell(3);
+        tell(ends[1]);
         _exit(0);
     }
     must_pass(child);
@@ -461,19 +458,40 @@ static void daemonized(void)
     check(10);
 }
 
-static void descriptors(void)
+static void numbers(void)
 {
     int first = open("/dev/null", O_RDONLY);
-    int second;
 
+    must(first >= 0);
     make(10);
     change(20);
-    second = open("/dev/null", O_RDONLY);
-    must_equal(second, first + 1); /* what is opened beside is not in the way */
+    must_equal(open("/dev/null", O_RDONLY), first + 1); /* what is opened beside is not in the way */
+    for (int fd = 3; fd < 20; fd++)
+        must_equal(dup2(first, fd), fd);
+    change(30);
+}
+
+static void all_closed(void)
+{
+    make(10);
     for (int fd = 3; fd < 1024; fd++)
         (void)close(fd);
+    change(20);
+    must(close_range(3, ~0u, 0) == 0);
     change(30);
-    check(30);
+    closefrom(3);
+    change(40);
+}
+
+static void all_closed_by_raw_call(void)
+{
+    make(10);
+    must(syscall(SYS_close_range, 3u, ~0u, 0u) == 0);
+    check(10);
+    change(20);
+    for (int fd = 3; fd < 1024; fd++)
+        (void)syscall(SYS_close, fd);
+    change(30);
 }
 
 int main(int argc, char **argv)
@@ -495,7 +513,10 @@ int main(int argc, char **argv)
         {"thousand", "a thousand forks, and neither memory nor mappings nor descriptors grow", thousand},
         {"generations", "64 generations, and neither mappings nor descriptors grow", generations},
         {"daemonized", "a daemon that closes all descriptors it may have", daemonized},
-        {"descriptors", "numbers of descriptors are as ever, and all may be closed", descriptors},
+        {"numbers", "what is opened gets the lowest number, as ever", numbers},
+        {"all_closed", "all descriptors are closed, and code is made as before", all_closed},
+        {"all_closed_by_raw_call", "so they are by system calls of the program's own",
+         all_closed_by_raw_call},
     };
 
     return program_main(argc, argv, cases, PROGRAM_COUNT(cases));

@@ -4,8 +4,9 @@
  * code what a JIT compiler may do, and checks what it sees. Run bare, every case passes: that is what says
  * that the case is right. Under jitbroker-run the same must be seen.
  *
- *   PROGRAM          runs each case in a process of its own, by exec, so that one that dies ends no other
- *   PROGRAM CASE     runs that case in this process
+ *   PROGRAM                     runs each case in a process of its own, by exec, so that one that dies ends
+ * no other PROGRAM CASE                runs that case in this process PROGRAM --limits CASE...    runs each;
+ * these are known not to pass, and fail if they do
  */
 #ifndef TESTS_PRELOAD_PROGRAM_H
 #define TESTS_PRELOAD_PROGRAM_H

@@ -308,14 +308,14 @@ static void nested(void)
     work(region, other, 10);
 }
 
+static sigset_t mask_seen; /* by a handler */
+
 static void work_and_jump(int signal, siginfo_t *info, void *context)
 {
-    sigset_t mask;
-
+    (void)signal;
     (void)info;
     (void)context;
-    must(sigprocmask(SIG_BLOCK, NULL, &mask) == 0 && sigismember(&mask, signal) == 1);
-    must_equal(sigismember(&mask, SIGUSR2), 1);
+    must(sigprocmask(SIG_BLOCK, NULL, &mask_seen) == 0);
     work(region, other, 5);
     seen++;
     siglongjmp(back, 1);
@@ -337,9 +337,54 @@ static void in_handler(void)
                 *(volatile int *)null() = 1;
             (void)raise(SIGALRM);
         }
+        must(sigismember(&mask_seen, SIGUSR2) == 1 && sigismember(&mask_seen, SIGALRM) == 1);
         must(sigprocmask(SIG_BLOCK, NULL, &mask) == 0 && sigismember(&mask, SIGUSR2) == 0);
     }
     must_equal(seen, 20);
+}
+
+static void mask_in_handler(void)
+{
+    sigset_t mask;
+
+    (void)sigemptyset(&mask_seen);
+    handle(SIGSEGV, work_and_jump, 0);
+    region = map_pages(2, RW);
+    other = map_pages(2, RWX);
+    if (sigsetjmp(back, 1) == 0)
+        *(volatile int *)null() = 1;
+    must(sigismember(&mask_seen, SIGSEGV) == 1 && sigismember(&mask_seen, SIGALRM) == 0);
+    must(sigprocmask(SIG_BLOCK, NULL, &mask) == 0 && sigismember(&mask, SIGSEGV) == 0);
+}
+
+static void mask_reads_back(void)
+{
+    sigset_t all;
+    sigset_t mask;
+
+    (void)sigfillset(&all);
+    must(sigprocmask(SIG_SETMASK, &all, NULL) == 0);
+    work(map_pages(2, RW), map_pages(2, RWX), 5);
+    must(sigprocmask(SIG_SETMASK, NULL, &mask) == 0);
+    must(sigismember(&mask, SIGSEGV) == 1 && sigismember(&mask, SIGSYS) == 1);
+    must(pthread_sigmask(SIG_UNBLOCK, &all, &mask) == 0);
+    must(sigismember(&mask, SIGSEGV) == 1 && sigismember(&mask, SIGSYS) == 1);
+}
+
+static void fault_while_blocked(void)
+{
+    sigset_t all;
+    pid_t child = split();
+
+    (void)sigfillset(&all);
+    if (child == 0) {
+        handle(SIGSEGV, jump_back, 0);
+        must(sigprocmask(SIG_BLOCK, &all, NULL) == 0);
+        if (sigsetjmp(back, 1) == 0)
+            *(volatile int *)null() = 1; /* who blocks it dies of it, handler or not */
+        _exit(0);
+    }
+    must_die(child, SIGSEGV);
 }
 
 static void blocked(void)
@@ -348,27 +393,16 @@ static void blocked(void)
     uint8_t *at_once = map_pages(2, RWX);
     sigset_t all;
     sigset_t mask;
-    pid_t child;
 
     (void)sigfillset(&all);
     must(sigprocmask(SIG_SETMASK, &all, NULL) == 0);
     work(flipped, at_once, 20);
     must(sigprocmask(SIG_SETMASK, NULL, &mask) == 0);
-    must(sigismember(&mask, SIGSEGV) == 1 && sigismember(&mask, SIGSYS) == 1);
     must(sigismember(&mask, SIGTERM) == 1 && sigismember(&mask, SIGKILL) == 0);
     must(pthread_sigmask(SIG_UNBLOCK, &all, &mask) == 0);
-    must(sigismember(&mask, SIGSEGV) == 1 && sigismember(&mask, SIGSYS) == 1);
     must(pthread_sigmask(SIG_BLOCK, NULL, &mask) == 0);
     must(sigismember(&mask, SIGSEGV) == 0 && sigismember(&mask, SIGTERM) == 0);
-    child = split();
-    if (child == 0) {
-        handle(SIGSEGV, jump_back, 0);
-        must(sigprocmask(SIG_BLOCK, &all, NULL) == 0);
-        work(flipped, at_once, 20);
-        *(volatile int *)null() = 1; /* who blocks it dies of it, handler or not */
-        _exit(0);
-    }
-    must_die(child, SIGSEGV);
+    work(flipped, at_once, 20);
 }
 
 static void count(int signal)
@@ -748,7 +782,10 @@ int main(int argc, char **argv)
         {"reset", "SA_RESETHAND: the first fault is handled, the second is the end", reset},
         {"nested", "SA_NODEFER: a handler faults in its turn, ten deep", nested},
         {"in_handler", "code is flipped and patched in a handler with all signals blocked", in_handler},
-        {"blocked", "with all signals blocked code flips, and the mask reads as it was set", blocked},
+        {"mask_in_handler", "in a handler of SIGSEGV the mask says that SIGSEGV is blocked", mask_in_handler},
+        {"blocked", "with all signals blocked code is flipped and patched", blocked},
+        {"mask_reads_back", "a mask with SIGSEGV and SIGSYS reads as it was set", mask_reads_back},
+        {"fault_while_blocked", "a fault while SIGSEGV is blocked ends the program", fault_while_blocked},
         {"sent_while_blocked", "SIGSEGV and SIGSYS that were sent while blocked come afterwards",
          sent_while_blocked},
         {"stacks", "handlers run on the stack that the program gave, or not, as it said", stacks},
