@@ -73,7 +73,7 @@ static void null_repaired(void)
     for (volatile int i = 0; i < 1000; i++) {
         if (sigsetjmp(back, 1) == 0) {
             *(volatile int *)null() = 1;
-            must(!"the store to nowhere went through");
+            program_fail(__FILE__, __LINE__, "the store to nowhere went through", "");
         }
         work(flipped, at_once, 1);
     }
@@ -511,7 +511,7 @@ static void overflow(void)
                              :
                              : "r"(map_pages(2, PROT_NONE) + PAGE)
                              : "rbx", "memory");
-            must(!"a push onto a guard page went through");
+            program_fail(__FILE__, __LINE__, "a push onto a guard page went through", "");
         }
         must_equal(last, 1);
         work(NULL, at_once, 5);
