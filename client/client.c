@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/membarrier.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -22,6 +23,7 @@
 #define TIMEOUT_DEFAULT_MS 10000u
 /* What every caller's struct has; the rest was added behind it. */
 #define INFO_0_1_0_BYTES offsetof(jitc_info, is_executor)
+#define OPTIONS_0_1_0_BYTES offsetof(jitc_options, fd_min)
 
 const char *jitc_version(void)
 {
@@ -59,13 +61,13 @@ int client_options(const jitc_options *options, jitc_options *all)
 {
     jitc_options_init(all);
     if (options != NULL) {
-        if (options->struct_size < sizeof *all)
+        if (options->struct_size < OPTIONS_0_1_0_BYTES)
             return failure_set(JITC_E_INVALID, "options.struct_size is %zu: call jitc_options_init() first",
                                options->struct_size);
         if (has_unknown_wishes(options))
             return failure_set(JITC_E_INVALID,
                                "options ask for what libjitclient " JITBROKER_VERSION " does not know");
-        *all = *options;
+        memcpy(all, options, options->struct_size < sizeof *all ? options->struct_size : sizeof *all);
         all->struct_size = sizeof *all;
     }
     if (all->timeout_ms == 0)
@@ -152,13 +154,18 @@ static int check_welcome(const struct reply_record *reply, const struct record *
     return JITC_OK;
 }
 
-int client_move_off_standard_streams(int *fd)
+int client_move_fd(int *fd, uint32_t fd_min)
 {
-    int moved;
+    int moved = -1;
 
-    if (*fd > STDERR_FILENO)
+    if (*fd > STDERR_FILENO && (uint32_t)*fd >= fd_min)
         return JITC_OK;
-    moved = fcntl(*fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (fd_min <= INT_MAX)
+        moved = fcntl(*fd, F_DUPFD_CLOEXEC, (int)fd_min > STDERR_FILENO ? (int)fd_min : STDERR_FILENO + 1);
+    if (moved < 0 && *fd > STDERR_FILENO)
+        return JITC_OK; /* so many may not be open */
+    if (moved < 0)
+        moved = fcntl(*fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     if (moved < 0)
         return failure_set(JITC_E_SYSTEM, "descriptor %d: %m", *fd);
     (void)close(*fd);
@@ -227,7 +234,7 @@ static int handshake(struct jitc_client *client, const jitc_options *options, bo
         return status;
     status = check_welcome(&reply, &record, is_executor);
     for (unsigned i = 0; status == JITC_OK && i < record.fds_count; i++)
-        status = client_move_off_standard_streams(&record.fds[i]);
+        status = client_move_fd(&record.fds[i], client->fd_min);
     if (status == JITC_OK)
         status = map_arena(client, options, &reply.welcome, record.fds);
     if (status == JITC_OK && reply.welcome.ring_bytes != 0)
@@ -272,7 +279,7 @@ int client_new(struct jitc_client **result, int socket, const jitc_options *opti
     int status = set_up_socket(socket, options->timeout_ms);
 
     if (status == JITC_OK)
-        status = client_move_off_standard_streams(&socket);
+        status = client_move_fd(&socket, options->fd_min);
     if (status != JITC_OK) {
         if (socket >= 0)
             (void)close(socket);
@@ -286,6 +293,7 @@ int client_new(struct jitc_client **result, int socket, const jitc_options *opti
     }
     client->socket = socket;
     client->timeout_ms = options->timeout_ms;
+    client->fd_min = options->fd_min;
     client->fails_fast = (options->flags & JITC_FAIL_FAST) != 0;
     client->has_barrier =
         syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0) == 0;

@@ -24,6 +24,7 @@
 struct jitc_client {
     uint64_t mark; /* of the process that connected, see fork_guard.h */
     uint32_t timeout_ms;
+    uint32_t fd_min;
     bool fails_fast; /* JITC_FAIL_FAST */
     struct welcome welcome;
     struct arena_map map;
@@ -64,8 +65,11 @@ int client_check_struct(const char *name, size_t struct_size, size_t needed);
  */
 int client_new(struct jitc_client **client, int socket, const jitc_options *options, bool is_executor);
 
-/* A program that closed its standard streams would print into what got their number. */
-int client_move_off_standard_streams(int *fd);
+/*
+ * A program that closed its standard streams would print into what got their number; `fd_min` as in
+ * jitc_options. JITC_OK, or SYSTEM with *fd as it was.
+ */
+int client_move_fd(int *fd, uint32_t fd_min);
 
 /* JITC_OK if this process may use the client at all, else the status with its detail set. */
 int client_check(const struct jitc_client *client);

@@ -188,7 +188,7 @@ int jitc_dial(int *fd, const jitc_options *options)
     connected = reach(&path, user, all.timeout_ms);
     if (connected < 0)
         return connect_failed(path, connected);
-    status = client_move_off_standard_streams(&connected);
+    status = client_move_fd(&connected, all.fd_min);
     if (status == JITC_OK)
         *fd = connected;
     else

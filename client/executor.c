@@ -19,7 +19,7 @@ static int receive_end(struct jitc_client *client, uint64_t id, int *fd)
         return status;
     if (record.fds_count != 1)
         return call_lose(client, "brings no executor's socket");
-    status = client_move_off_standard_streams(&record.fds[0]);
+    status = client_move_fd(&record.fds[0], client->fd_min);
     if (status == JITC_OK)
         *fd = record.fds[0];
     else

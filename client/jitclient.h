@@ -185,6 +185,8 @@ typedef struct jitc_options {
                               entered: x86 0xCCCCCCCC, 0xF4F4F4F4; aarch64 0xD4200000 */
     uint32_t flags;        /* JITC_NEAR_REQUIRED | ... */
     uint32_t timeout_ms;   /* longest that a call waits, see "A daemon that is away"; 0: 10,000 */
+    uint32_t fd_min; /* the client's descriptors have at least this number, where so many may be open: out of
+                        the way of a program that gives its own their numbers; 0: 3 */
 } jitc_options;
 
 /* Fills in the defaults. Without it a client is not to be had: INVALID. A flag that is not known is INVALID

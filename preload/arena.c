@@ -16,8 +16,6 @@
 #include "preload/system.h"
 #include "preload/window.h"
 
-/* Wished for; a policy that grants less decides. Only what is used takes memory. */
-#define ARENA_BYTES (UINT64_C(1) << 30)
 #define GENERATIONS_MAX 64u
 
 /* ---- The session -------------------------------------------------------------------------- */
@@ -48,17 +46,19 @@ static int fail(const char *what, int status)
     }
 }
 
-static int connect_to(uint64_t arena_bytes)
+/* How large the arena is, the policy says. */
+static int connect_to_broker(void)
 {
     jitc_options options;
     int fd = settings.fd;
 
     jitc_options_init(&options);
     options.write_mode = JITC_WRITE_THROUGH;
-    options.arena_bytes = arena_bytes;
+    options.fd_min = DESCRIPTORS_FIRST;
     settings.fd = -1;
-    if (fd >= 0)
-        return jitc_adopt(&client, fd, &options);
+    /* The broker closes one on which nothing was said for some seconds. */
+    if (fd >= 0 && jitc_adopt(&client, fd, &options) == JITC_OK)
+        return JITC_OK;
     return jitc_connect(&client, &options);
 }
 
@@ -78,9 +78,7 @@ int arena_begin(void)
 
     if (client != NULL)
         return 0;
-    status = connect_to(ARENA_BYTES);
-    if (status == JITC_E_TOO_LARGE || status == JITC_E_INVALID || status == JITC_E_REFUSED)
-        status = connect_to(0); /* as the policy has it */
+    status = connect_to_broker();
     if (status == JITC_OK)
         status = jitc_scope_begin(client, &scope, JITC_WRITE_DEFAULT);
     if (status == JITC_OK) {

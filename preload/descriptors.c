@@ -6,7 +6,6 @@
 
 #include "preload/system.h"
 
-#define FD_FIRST 500
 #define FDS_MAX 128u
 
 static _Atomic int fds[FDS_MAX]; /* 1 more than the descriptor; 0: none */
@@ -56,7 +55,7 @@ int descriptors_next(int from)
 
 void descriptors_move_up(int *fd)
 {
-    long moved = system_call(SYS_fcntl, *fd, F_DUPFD_CLOEXEC, FD_FIRST, 0, 0, 0);
+    long moved = system_call(SYS_fcntl, *fd, F_DUPFD_CLOEXEC, DESCRIPTORS_FIRST, 0, 0, 0);
 
     if (system_failed(moved))
         return;

@@ -8,6 +8,9 @@
 
 #include <stdbool.h>
 
+/* Ours are above those that programs count on, where there is room. */
+#define DESCRIPTORS_FIRST 500
+
 /* As many as fit are kept from being closed. */
 void descriptors_add(int fd);
 void descriptors_remove(int fd);
@@ -16,7 +19,7 @@ bool descriptors_have(int fd);
 /* The smallest of ours that is at least `from`, or -1. */
 int descriptors_next(int from);
 
-/* Moves it above those that programs count on, where there is room, close-on-exec. */
+/* Moves it up there, close-on-exec. */
 void descriptors_move_up(int *fd);
 
 #endif

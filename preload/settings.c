@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "preload/descriptors.h"
@@ -30,6 +31,23 @@ static bool is_word(const char *word, size_t bytes, const char *name)
     return bytes == strlen(name) && memcmp(word, name, bytes) == 0;
 }
 
+/*
+ * "N:PID:INODE": the socket, whom it was made for, and which it is. Of this process's children some would
+ * find it used, and a program that was executed later another file by its number.
+ */
+static int socket_of(const char *value)
+{
+    unsigned long inode;
+    struct stat status;
+    int fd;
+    int pid;
+
+    if (sscanf(value, "%d:%d:%lu", &fd, &pid, &inode) != 3 || pid != getpid() || fstat(fd, &status) != 0 ||
+        !S_ISSOCK(status.st_mode) || status.st_ino != inode)
+        return -1;
+    return fd;
+}
+
 void settings_read(void)
 {
     const char *at = secure_getenv("JITBROKER_RUN");
@@ -45,7 +63,7 @@ void settings_read(void)
         else if (is_word(at, bytes, "eager"))
             settings.is_eager = true;
         else if ((value = value_of(at, bytes, "fd")) != NULL)
-            settings.fd = atoi(value);
+            settings.fd = socket_of(value);
         else if ((value = value_of(at, bytes, "log")) != NULL)
             (void)snprintf(settings.log, sizeof settings.log, "%.*s", (int)(at + bytes - value), value);
         at += bytes + (at[bytes] == ',');

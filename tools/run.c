@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <jitclient.h>
@@ -171,6 +172,30 @@ static int try_broker(const char *socket, bool is_private)
     return run_fail(EXIT_LAUNCHER, "%s: %s%s", jitc_strerror(status), jitc_error_detail(), advice);
 }
 
+/*
+ * A connection for the program, made now: a sandbox of its own may keep it from making one later. In *name
+ * for the library: the number, and by what it knows that this is the process and the socket.
+ */
+static int dial_for_program(const char *socket, char name[64])
+{
+    jitc_options options;
+    struct stat status;
+    int fd;
+    int error;
+
+    jitc_options_init(&options);
+    options.socket = socket[0] != '\0' ? socket : NULL;
+    if (jitc_dial(&fd, &options) != JITC_OK)
+        return run_fail(EXIT_LAUNCHER, "%s", jitc_error_detail());
+    error = run_broker_pass_on(&fd);
+    if (error == 0 && fstat(fd, &status) != 0)
+        error = -errno;
+    if (error != 0)
+        return run_fail(EXIT_LAUNCHER, "a descriptor to pass on: %s", strerror(-error));
+    (void)snprintf(name, 64, "%d:%d:%lu", fd, (int)getpid(), (unsigned long)status.st_ino);
+    return 0;
+}
+
 static void warn_of_few_mappings(void)
 {
     FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
@@ -232,10 +257,10 @@ static int put_library(const char *path)
     return put("LD_PRELOAD", "%s%s%s", path, has_others ? ":" : "", has_others ? others : "");
 }
 
-static int put_words(const struct run_options *options, const char *log)
+static int put_words(const struct run_options *options, const char *log, const char *fd)
 {
-    return put("JITBROKER_RUN", "%s%s%s%s", options->stats ? "stats," : "", options->no_rwx ? "no-rwx," : "",
-               log[0] != '\0' ? "log=" : "", log);
+    return put("JITBROKER_RUN", "fd=%s,%s%s%s%s", fd, options->stats ? "stats," : "",
+               options->no_rwx ? "no-rwx," : "", log[0] != '\0' ? "log=" : "", log);
 }
 
 /* ---- All of it ----------------------------------------------------------------------------------- */
@@ -254,6 +279,7 @@ static int set_up(const struct run_options *options)
     static char library[PATH_MAX];
     static char log[PATH_MAX];
     static char socket[PATH_MAX];
+    char fd[64];
     int status = run_program_check(options->program[0], options->profile != RUN_PROFILE_NONE);
 
     if (status == 0)
@@ -267,7 +293,9 @@ static int set_up(const struct run_options *options)
     if (status == 0)
         status = put_library(library);
     if (status == 0)
-        status = put_words(options, log);
+        status = dial_for_program(socket, fd);
+    if (status == 0)
+        status = put_words(options, log, fd);
     if (status == 0 && socket[0] != '\0')
         status = put("JITBROKER_SOCKET", "%s", socket);
     return status;

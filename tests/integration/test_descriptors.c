@@ -3,7 +3,9 @@
 #include <check.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -132,6 +134,34 @@ START_TEST(as_many_are_written_as_there_is_room_for_and_all_are_counted)
 }
 END_TEST
 
+START_TEST(they_are_where_the_options_want_them_and_elsewhere_where_that_cannot_be)
+{
+    jitc_options options = broker_options(&broker);
+    const struct rlimit few = {.rlim_cur = 100, .rlim_max = 100};
+    int fds[8];
+    size_t count;
+    jitc_client *client;
+
+    become(WORKER_UID);
+    options.fd_min = 60;
+    client = broker_connect(&broker, &options);
+    assert_status(JITC_OK, "", jitc_descriptors(client, fds, 8, &count));
+    for (size_t i = 0; i < count; i++)
+        ck_assert_int_ge(fds[i], 60);
+    (void)jitc_close(client);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+    options.fd_min = 100;
+    client = broker_connect(&broker, &options);
+    assert_status(JITC_OK, "", jitc_descriptors(client, fds, 8, &count));
+    for (size_t i = 0; i < count; i++)
+        ck_assert(fds[i] > 2 && fds[i] < 100);
+    (void)jitc_close(client);
+    options.struct_size = offsetof(jitc_options, fd_min); /* of who was built before there was one */
+    client = broker_connect(&broker, &options);
+    (void)jitc_close(client);
+}
+END_TEST
+
 /* ---- Without all others ---------------------------------------------------------------------- */
 
 static bool is_one_of(int fd, const int *fds, size_t count)
@@ -222,6 +252,7 @@ int main(void)
     tcase_add_test(through, all_that_an_executor_opens_are_told);
     tcase_add_test(through, all_that_the_client_of_a_private_broker_opens_are_told);
     tcase_add_test(through, as_many_are_written_as_there_is_room_for_and_all_are_counted);
+    tcase_add_test(through, they_are_where_the_options_want_them_and_elsewhere_where_that_cannot_be);
     tcase_add_test(through, who_closes_all_others_goes_on);
     tcase_add_test(through, a_child_is_told_none);
     suite_add_tcase(suite, through);
