@@ -45,13 +45,11 @@ static uint32_t number(uint32_t function)
 }
 
 /* With the lock. */
-static void add(bool flips)
+static void add(void)
 {
-    if (flips)
-        protect(code, CODE_BYTES, RW);
+    protect(code, CODE_BYTES, RW);
     put(code + board->count * SLOT, number(board->count));
-    if (flips)
-        protect(code, CODE_BYTES, RX);
+    protect(code, CODE_BYTES, RX);
     __atomic_store_n(&board->count, board->count + 1, __ATOMIC_RELEASE);
 }
 
@@ -63,11 +61,11 @@ static void run_all(void)
         must_return(code + i * SLOT, number(i));
 }
 
-static void work(bool flips)
+static void work(void)
 {
     for (uint32_t i = 0; i < EACH; i++) {
         must(pthread_mutex_lock(&board->lock) == 0);
-        add(flips);
+        add();
         must(pthread_mutex_unlock(&board->lock) == 0);
         run_all(); /* others add at the same time */
     }
@@ -76,7 +74,7 @@ static void work(bool flips)
     run_all();
 }
 
-static void serve(bool flips)
+static void serve(void)
 {
     pid_t workers[WORKERS];
     bool passed = true;
@@ -84,7 +82,7 @@ static void serve(bool flips)
     for (size_t i = 0; i < WORKERS; i++) {
         workers[i] = split();
         if (workers[i] == 0) {
-            work(flips);
+            work();
             _exit(0);
         }
     }
@@ -109,7 +107,7 @@ static void flipped(void)
 {
     make(RW);
     protect(code, CODE_BYTES, RX);
-    serve(true);
+    serve();
 }
 
 /* What the master has made before is there for all. */
@@ -135,10 +133,26 @@ static void made_before(void)
     }
 }
 
+/* By turns each runs what the other has changed, and changes it. */
 static void at_once(void)
 {
     make(RWX);
-    serve(false);
+    put(code, 0);
+    for (size_t i = 0; i < 20; i++) {
+        pid_t child;
+
+        must_return(code, 2 * i);
+        child = split();
+        if (child == 0) {
+            must_return(code, 2 * i);
+            put(code, 2 * i + 1);
+            must_return(code, 2 * i + 1);
+            _exit(0);
+        }
+        must_pass(child);
+        must_return(code, 2 * i + 1);
+        put(code, 2 * i + 2);
+    }
 }
 
 static void written_data(void)
@@ -179,7 +193,8 @@ int main(int argc, char **argv)
         {"alone", "one process flips memory that could be shared", alone},
         {"made_before", "workers run what the master made, and change it for all", made_before},
         {"flipped", "four workers flip and add, and run what the others added", flipped},
-        {"at_once", "four workers add to memory that is writable and executable at once", at_once},
+        {"at_once", "workers change what is writable and executable at once, and run what others changed",
+         at_once},
         {"written_data", "data beside shared code is shared", written_data},
     };
 
