@@ -133,26 +133,68 @@ static void made_before(void)
     }
 }
 
-/* By turns each runs what the other has changed, and changes it. */
+/* Two processes by turns: each runs what the other has changed, and changes it. */
+static void take_turns(uint32_t first, int from, int to)
+{
+    char byte = 0;
+
+    for (uint32_t i = first; i < 40; i += 2) {
+        must(i == 0 || read(from, &byte, 1) == 1);
+        must_return(code, i);
+        put(code, i + 1);
+        must_return(code, i + 1);
+        must(write(to, &byte, 1) == 1);
+    }
+}
+
 static void at_once(void)
 {
+    int there[2];
+    int back[2];
+    pid_t child;
+
     make(RWX);
     put(code, 0);
-    for (size_t i = 0; i < 20; i++) {
-        pid_t child;
-
-        must_return(code, 2 * i);
-        child = split();
-        if (child == 0) {
-            must_return(code, 2 * i);
-            put(code, 2 * i + 1);
-            must_return(code, 2 * i + 1);
-            _exit(0);
-        }
-        must_pass(child);
-        must_return(code, 2 * i + 1);
-        put(code, 2 * i + 2);
+    must(pipe(there) == 0 && pipe(back) == 0);
+    child = split();
+    if (child == 0) {
+        (void)close(there[1]);
+        take_turns(1, there[0], back[1]);
+        _exit(0);
     }
+    (void)close(back[1]);
+    take_turns(0, back[0], there[1]);
+    must_pass(child);
+}
+
+/* One only runs what the other adds: its page stays executable all the time. */
+static void added(void)
+{
+    int there[2];
+    int back[2];
+    pid_t child;
+    char byte = 0;
+
+    make(RWX);
+    must(pipe(there) == 0 && pipe(back) == 0);
+    child = split();
+    if (child == 0) {
+        for (size_t i = 0; i < 20; i++) {
+            must(read(there[0], &byte, 1) == 1);
+            must_return(code + i * SLOT, i);
+            must(write(back[1], &byte, 1) == 1);
+        }
+        _exit(0);
+    }
+    (void)close(back[1]);
+    for (size_t i = 0; i < 20; i++) {
+        put(code + i * SLOT, i);
+        if (i % 2 == 0)
+            must_return(code + i * SLOT, i);
+        must(write(there[1], &byte, 1) == 1);
+        must(read(back[0], &byte, 1) == 1);
+    }
+    must_pass(child);
 }
 
 static void written_data(void)
@@ -195,6 +237,7 @@ int main(int argc, char **argv)
         {"flipped", "four workers flip and add, and run what the others added", flipped},
         {"at_once", "workers change what is writable and executable at once, and run what others changed",
          at_once},
+        {"added", "one worker only runs what another adds to such memory", added},
         {"written_data", "data beside shared code is shared", written_data},
     };
 

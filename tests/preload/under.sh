@@ -48,10 +48,11 @@ as() {
     exec "$@"
 }
 [ "$(id -u)" -ne 0 ] || chown "$broker_uid:$broker_uid" "$folder/run"
+: >"$folder/log"
 as "$broker_uid" "$folder/daemon/jitbrokerd" --socket "$JITBROKER_SOCKET" --config "$folder/conf" \
     2>"$folder/log" &
 daemon=$!
-until [ -S "$JITBROKER_SOCKET" ]; do
+until grep -q "started:" "$folder/log"; do
     kill -0 "$daemon" 2>/dev/null || {
         cat "$folder/log" >&2
         exit 1
