@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -17,6 +18,9 @@
 #include "preload/window.h"
 
 #define GENERATIONS_MAX 64u
+#define CLIENT_FDS_MAX 4u
+/* Where a child of a child of a child ... has more, it keeps them for good. */
+#define ANCESTORS_MAX 16u
 
 /* ---- The session -------------------------------------------------------------------------- */
 
@@ -62,14 +66,18 @@ static int connect_to_broker(void)
     return jitc_connect(&client, &options);
 }
 
+/* Remembered, since a child may not ask for them. */
+static int client_fds[CLIENT_FDS_MAX];
+static size_t client_fds_count;
+
 static void keep_descriptors(void)
 {
-    int fds[8];
-    size_t count = 0;
-
-    (void)jitc_descriptors(client, fds, sizeof fds / sizeof fds[0], &count);
-    for (size_t i = 0; i < count && i < sizeof fds / sizeof fds[0]; i++)
-        descriptors_add(fds[i]);
+    client_fds_count = 0;
+    (void)jitc_descriptors(client, client_fds, CLIENT_FDS_MAX, &client_fds_count);
+    if (client_fds_count > CLIENT_FDS_MAX)
+        client_fds_count = CLIENT_FDS_MAX;
+    for (size_t i = 0; i < client_fds_count; i++)
+        descriptors_add(client_fds[i]);
 }
 
 int arena_begin(void)
@@ -106,6 +114,20 @@ struct parked {
     struct chunk chunk;
     uint64_t forks; /* as of when it was parked */
 };
+
+/* What a child has of the process that forked it: while it has one of its chunks, the session has to last,
+ * and that process to know. */
+struct ancestor {
+    jitc_client *client; /* NULL: it had none */
+    int fds[CLIENT_FDS_MAX];
+    size_t fds_count;
+    int write_fd; /* of its last generation, or -1 */
+};
+
+static struct ancestor ancestors[ANCESTORS_MAX];
+static unsigned ancestors_count;
+static uint64_t held;    /* chunks that are in use here ... */
+static uint64_t foreign; /* ... and of those the ancestors' */
 
 static struct generation generations[GENERATIONS_MAX];
 static unsigned generations_count;
@@ -233,6 +255,7 @@ int arena_take(struct chunk *chunk)
     chunk->code = (uint8_t *)(((uintptr_t)chunk->span.rx + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1));
     chunk->process = process;
     chunk->forks = forks;
+    held++;
     counters.chunks++;
     if (counters.chunks > counters.chunks_max)
         counters.chunks_max = counters.chunks;
@@ -277,6 +300,10 @@ bool arena_is_ours(struct chunk *chunk)
 
 void arena_give_back(struct chunk *chunk)
 {
+    if (chunk_exists(chunk) && chunk->family == NULL) {
+        held--;
+        foreign -= chunk->process != process;
+    }
     if (chunk_exists(chunk) && chunk->family == NULL && chunk->process == process) {
         if (chunk->forks == forks)
             release(chunk);
@@ -323,10 +350,25 @@ int arena_map(const struct chunk *chunk, uint64_t offset, uint64_t size, uintptr
 
 /* ---- Forks -------------------------------------------------------------------------------------- */
 
+static void leave_ancestors(void)
+{
+    if (foreign > 0)
+        return;
+    while (ancestors_count > 0) {
+        const struct ancestor *ancestor = &ancestors[--ancestors_count];
+
+        close_fd(ancestor->write_fd);
+        for (size_t i = 0; i < ancestor->fds_count; i++)
+            descriptors_remove(ancestor->fds[i]);
+        (void)jitc_close(ancestor->client);
+    }
+}
+
 void arena_before_fork(void)
 {
     int ends[2];
 
+    leave_ancestors();
     if (counters.chunks == 0 || (generations_count > 0 && generations[generations_count - 1].write_fd >= 0))
         return;
     if (generations_count == GENERATIONS_MAX)
@@ -353,7 +395,16 @@ void arena_after_fork(bool in_child)
         return;
     }
     for (unsigned i = 0; i < generations_count; i++)
-        close_fd(generations[i].read_fd); /* what we write to is kept, and says that we are here */
+        close_fd(generations[i].read_fd);
+    if (ancestors_count < ANCESTORS_MAX && (client != NULL || generations_count > 0)) {
+        int write_fd = generations_count > 0 ? generations[generations_count - 1].write_fd : -1;
+
+        ancestors[ancestors_count] =
+            (struct ancestor){.client = client, .fds_count = client_fds_count, .write_fd = write_fd};
+        memcpy(ancestors[ancestors_count++].fds, client_fds, sizeof client_fds);
+    }
+    client_fds_count = 0;
+    foreign = held;
     generations_count = 0;
     has_lost_track = false;
     parked = NULL;

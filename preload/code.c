@@ -20,8 +20,8 @@
 /* A mapping that becomes executable for the first time goes to the arena at once up to this size; of a larger
  * one each page when it is run. */
 #define EAGER_BYTES (UINT64_C(256) << 10)
-/* What an instruction stores at most, but by several steps. */
-#define STORE_MAX_BYTES 64u
+/* What an instruction has at most. */
+#define INSTRUCTION_MAX_BYTES 15u
 /* What is compared at once, and written if it differs. */
 #define LINE_BYTES 64u
 /* A window in which at most so many of at least so many pages changed is lazy ... */
@@ -711,7 +711,7 @@ static enum code_answer store_faulted(const struct piece *piece, bool is_odd, uc
     uintptr_t page = piece->base + (unsigned)__builtin_ctzll(pages) * PAGE_BYTES;
     uintptr_t instruction = (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
     /* It, or its end, which is in the page behind. */
-    bool is_own = instruction + STORE_MAX_BYTES >= page && instruction < page + PAGE_BYTES;
+    bool is_own = instruction + INSTRUCTION_MAX_BYTES > page && instruction < page + PAGE_BYTES;
 
     if ((window->wants_write & pages) == 0)
         return CODE_FOREIGN;
@@ -728,7 +728,7 @@ static enum code_answer store_faulted(const struct piece *piece, bool is_odd, uc
         return CODE_FOREIGN;
     if (is_own && (window->wants_execute & piece->pages) != 0) {
         counters.steps++;
-        if (!step_begin(page, window->chunk.code + (page - piece->base), context))
+        if (!step_begin(page, context))
             return CODE_FOREIGN;
     }
     return CODE_DONE;

@@ -6,16 +6,20 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "preload/alternate.h"
 #include "preload/code.h"
 #include "preload/counters.h"
 #include "preload/descriptors.h"
@@ -241,6 +245,43 @@ INTERPOSED pid_t _Fork(void)
     result = NEXT(_Fork)();
     process_after_fork(result == 0);
     return result;
+}
+
+/* ---- Waits with a mask of their own ------------------------------------------------------------------ */
+
+INTERPOSED int sigaltstack(const stack_t *stack, stack_t *old)
+{
+    return (int)result_of(alternate_stack(stack, old));
+}
+
+INTERPOSED int sigsuspend(const sigset_t *mask)
+{
+    sigset_t allowed;
+
+    return NEXT(sigsuspend)(signals_allowed(mask, &allowed));
+}
+
+INTERPOSED int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
+{
+    sigset_t allowed;
+
+    return NEXT(ppoll)(fds, count, timeout, signals_allowed(mask, &allowed));
+}
+
+INTERPOSED int pselect(int count, fd_set *reads, fd_set *writes, fd_set *excepts,
+                       const struct timespec *timeout, const sigset_t *mask)
+{
+    sigset_t allowed;
+
+    return NEXT(pselect)(count, reads, writes, excepts, timeout, signals_allowed(mask, &allowed));
+}
+
+INTERPOSED int epoll_pwait(int epoll, struct epoll_event *events, int count, int timeout,
+                           const sigset_t *mask)
+{
+    sigset_t allowed;
+
+    return NEXT(epoll_pwait)(epoll, events, count, timeout, signals_allowed(mask, &allowed));
 }
 
 /* ---- Ends that run no destructor ----------------------------------------------------------------- */

@@ -297,3 +297,12 @@ int signals_mask(int how, const sigset_t *set, sigset_t *old)
     return (int)system_call(SYS_rt_sigprocmask, how, set != NULL ? (long)&mask : 0, (long)old, sizeof mask, 0,
                             0);
 }
+
+const sigset_t *signals_allowed(const sigset_t *mask, sigset_t *allowed)
+{
+    if (mask == NULL)
+        return NULL;
+    *allowed = *mask;
+    *bits(allowed) &= ~ours;
+    return allowed;
+}

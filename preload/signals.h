@@ -20,4 +20,7 @@ long signals_action_of_kernel(const long *argument);
 /* As rt_sigprocmask(2): 0 or a negative errno. */
 int signals_mask(int how, const sigset_t *set, sigset_t *old);
 
+/* The mask, less what can't be blocked, in *allowed; NULL for NULL. */
+const sigset_t *signals_allowed(const sigset_t *mask, sigset_t *allowed);
+
 #endif

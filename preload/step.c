@@ -172,45 +172,51 @@ static bool run_copy(const uint8_t *bytes)
     return arena_write(&scratch, 0, bytes, INSTRUCTION_MAX_BYTES + 1) == 0 && arena_flush() == 0;
 }
 
-bool step_begin(uintptr_t page, const uint8_t *code, ucontext_t *context)
+/* Of the instruction, as much as can be read: it may stand at the end of what is mapped. */
+static void read_instruction(uintptr_t at, uint8_t *bytes, size_t size)
+{
+    uintptr_t behind = (at | (PAGE_BYTES - 1)) + 1;
+    const struct window *window = window_find(behind);
+    bool goes_on = window != NULL && (window->wants_execute & window_bit(behind)) != 0;
+
+    memset(bytes, 0xCC, size);
+    memcpy(bytes, (const void *)at, goes_on || behind - at > size ? size : behind - at);
+}
+
+bool step_begin(uintptr_t page, ucontext_t *context)
 {
     greg_t *registers = context->uc_mcontext.gregs;
     uintptr_t at = (uintptr_t)registers[REG_RIP];
     uint8_t bytes[INSTRUCTION_MAX_BYTES + 1];
     struct instruction instruction;
-    uintptr_t runs_at = (uintptr_t)code + (at - page);
     unsigned length = 0;
 
-    if (step.is_on || at < page || at - page > PAGE_BYTES)
+    if (step.is_on)
         return false;
-    memset(bytes, 0xCC, sizeof bytes);
-    memcpy(bytes, (const void *)runs_at, /* its last bytes may be the next page's */
-           PAGE_BYTES - (at - page) < sizeof bytes ? PAGE_BYTES - (at - page) : sizeof bytes);
-    if (PAGE_BYTES - (at - page) < sizeof bytes)
-        return false;
+    read_instruction(at, bytes, sizeof bytes);
     instruction = decode(bytes);
     step.base = -1;
-    if (is_relative(bytes, &instruction)) {
+    step.is_call =
+        !instruction.is_long && (instruction.opcode == 0xE8 ||
+                                 (instruction.opcode == 0xFF && (bytes[instruction.modrm] >> 3 & 7) == 2));
+    step.is_absolute = step.is_call && instruction.opcode == 0xFF;
+    if (is_relative(bytes, &instruction))
         step.base = make_copy(bytes, &instruction, &length);
-        if (!run_copy(bytes))
-            return false;
-        runs_at = (uintptr_t)scratch.code;
+    if (!run_copy(bytes))
+        return false;
+    if (step.base >= 0) {
         step.base_value = registers[step.base];
         registers[step.base] = (greg_t)(at + length);
     }
     step.is_on = true;
     step.page = page;
-    step.runs_at = runs_at;
-    step.shift = runs_at - at;
-    step.is_call =
-        !instruction.is_long && (instruction.opcode == 0xE8 ||
-                                 (instruction.opcode == 0xFF && (bytes[instruction.modrm] >> 3 & 7) == 2));
-    step.is_absolute = step.is_call && instruction.opcode == 0xFF;
+    step.runs_at = (uintptr_t)scratch.code;
+    step.shift = step.runs_at - at;
     step.thread = system_call(SYS_gettid, 0, 0, 0, 0, 0, 0);
     step.mask = *(const uint64_t *)&context->uc_sigmask;
     *(uint64_t *)&context->uc_sigmask =
         ~(UINT64_C(1) << (SIGTRAP - 1) | UINT64_C(1) << (SIGSEGV - 1) | UINT64_C(1) << (SIGSYS - 1));
-    registers[REG_RIP] = (greg_t)runs_at;
+    registers[REG_RIP] = (greg_t)step.runs_at;
     registers[REG_EFL] |= TRAP_FLAG;
     return true;
 }
