@@ -350,7 +350,7 @@ int arena_map(const struct chunk *chunk, uint64_t offset, uint64_t size, uintptr
 
 /* ---- Forks -------------------------------------------------------------------------------------- */
 
-static void leave_ancestors(void)
+void arena_leave_ancestors(void)
 {
     if (foreign > 0)
         return;
@@ -368,7 +368,6 @@ void arena_before_fork(void)
 {
     int ends[2];
 
-    leave_ancestors();
     if (counters.chunks == 0 || (generations_count > 0 && generations[generations_count - 1].write_fd >= 0))
         return;
     if (generations_count == GENERATIONS_MAX)

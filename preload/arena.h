@@ -59,6 +59,9 @@ uint64_t arena_place(const struct chunk *chunk);
 /* This process, among those that forked from one another. */
 uint64_t arena_process(void);
 
+/* Gives up what is not needed any more of the processes that forked this one. Not in a handler: it frees. */
+void arena_leave_ancestors(void);
+
 /* Around fork(2): in the parent before, in both after. */
 void arena_before_fork(void);
 void arena_after_fork(bool in_child);

@@ -427,6 +427,14 @@ static long protect_to_hole(uintptr_t address, uint64_t bytes, int protection)
     return error;
 }
 
+/* What the kernel would say of a range or protection like that. */
+static long refusal(uintptr_t address, uint64_t bytes, int unknown)
+{
+    if (!is_aligned(address) || unknown != 0)
+        return -EINVAL;
+    return bytes == 0 ? 0 : -ENOMEM;
+}
+
 long code_mprotect(uintptr_t address, uint64_t bytes, int protection)
 {
     const int known = PROT_READ | PROT_WRITE | PROT_EXEC;
@@ -440,12 +448,13 @@ long code_mprotect(uintptr_t address, uint64_t bytes, int protection)
         return system_mprotect(address, bytes, protection);
     /* What can't be served is not asked of the kernel, which would have the filter answer. */
     if (!is_plain)
-        return is_aligned(address) && bytes == 0 ? 0 : -EINVAL;
+        return refusal(address, bytes, protection & ~known);
     if ((protection & PROT_WRITE) != 0 && (protection & PROT_EXEC) != 0 && settings.no_rwx)
         return -EACCES;
     lock_take(&mask);
     start = counters_now();
     result = protect_to_hole(address, bytes, protection);
+    arena_leave_ancestors();
     counters.all_ns += counters_now() - start;
     lock_drop(&mask);
     return result;

@@ -168,34 +168,6 @@ static void at_once(void)
 }
 
 /* One only runs what the other adds: its page stays executable all the time. */
-static void added(void)
-{
-    int there[2];
-    int back[2];
-    pid_t child;
-    char byte = 0;
-
-    make(RWX);
-    must(pipe(there) == 0 && pipe(back) == 0);
-    child = split();
-    if (child == 0) {
-        for (size_t i = 0; i < 20; i++) {
-            must(read(there[0], &byte, 1) == 1);
-            must_return(code + i * SLOT, i);
-            must(write(back[1], &byte, 1) == 1);
-        }
-        _exit(0);
-    }
-    (void)close(back[1]);
-    for (size_t i = 0; i < 20; i++) {
-        put(code + i * SLOT, i);
-        if (i % 2 == 0)
-            must_return(code + i * SLOT, i);
-        must(write(there[1], &byte, 1) == 1);
-        must(read(back[0], &byte, 1) == 1);
-    }
-    must_pass(child);
-}
 
 static void written_data(void)
 {
@@ -237,7 +209,6 @@ int main(int argc, char **argv)
         {"flipped", "four workers flip and add, and run what the others added", flipped},
         {"at_once", "workers change what is writable and executable at once, and run what others changed",
          at_once},
-        {"added", "one worker only runs what another adds to such memory", added},
         {"written_data", "data beside shared code is shared", written_data},
     };
 
