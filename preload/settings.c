@@ -17,7 +17,7 @@
 struct settings settings = {.fd = -1, .stderr_fd = STDERR_FILENO};
 
 /* The value of `name=value`, or NULL where the word is another. */
-static const char *value_of(const char *word, size_t bytes, const char *name)
+static char *value_of(char *word, size_t bytes, const char *name)
 {
     size_t name_bytes = strlen(name);
 
@@ -35,26 +35,30 @@ static bool is_word(const char *word, size_t bytes, const char *name)
  * "N:PID:INODE": the socket, whom it was made for, and which it is. Of this process's children some would
  * find it used, and a program that was executed later another file by its number.
  */
-static int socket_of(const char *value)
+static int socket_of(char *value)
 {
     unsigned long inode;
     struct stat status;
     int fd;
     int pid;
+    bool is_read = sscanf(value, "%d:%d:%lu", &fd, &pid, &inode) == 3;
 
-    if (sscanf(value, "%d:%d:%lu", &fd, &pid, &inode) != 3 || pid != getpid() || fstat(fd, &status) != 0 ||
-        !S_ISSOCK(status.st_mode) || status.st_ino != inode)
+    /* An emulator's guest loads us too, in the same process. */
+    while (*value != '\0' && *value != ',')
+        *value++ = '-';
+    if (!is_read || pid != getpid() || fstat(fd, &status) != 0 || !S_ISSOCK(status.st_mode) ||
+        status.st_ino != inode)
         return -1;
     return fd;
 }
 
 void settings_read(void)
 {
-    const char *at = secure_getenv("JITBROKER_RUN");
+    char *at = secure_getenv("JITBROKER_RUN");
 
     while (at != NULL && *at != '\0') {
         size_t bytes = strcspn(at, ",");
-        const char *value;
+        char *value;
 
         if (is_word(at, bytes, "stats"))
             settings.stats = true;

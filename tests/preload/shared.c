@@ -167,8 +167,6 @@ static void at_once(void)
     must_pass(child);
 }
 
-/* One only runs what the other adds: its page stays executable all the time. */
-
 static void written_data(void)
 {
     pid_t child;
