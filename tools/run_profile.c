@@ -57,22 +57,26 @@ static int drop_ways_around(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3];
+    bool holds_any = false;
 
     if (syscall(SYS_capget, &header, sets) != 0)
         return run_fail(EXIT_LAUNCHER, "capabilities: %s", strerror(errno));
     for (size_t i = 0; i < sizeof ways_around / sizeof ways_around[0]; i++) {
         unsigned capability = ways_around[i];
         uint32_t bit = UINT32_C(1) << capability % 32;
+        struct __user_cap_data_struct *set = &sets[capability / 32];
 
         /* EPERM: who may not has none either, and gets none since there are no new privileges. */
         if (prctl(PR_CAPBSET_DROP, (unsigned long)capability, 0UL, 0UL, 0UL) != 0 && errno != EINVAL &&
             errno != EPERM)
             return run_fail(EXIT_LAUNCHER, "capabilities: %s", strerror(errno));
-        sets[capability / 32].effective &= ~bit;
-        sets[capability / 32].permitted &= ~bit;
-        sets[capability / 32].inheritable &= ~bit;
+        holds_any = holds_any || ((set->effective | set->permitted | set->inheritable) & bit) != 0;
+        set->effective &= ~bit;
+        set->permitted &= ~bit;
+        set->inheritable &= ~bit;
     }
-    if (syscall(SYS_capset, &header, sets) != 0) /* takes them out of the ambient set as well */
+    /* Who holds none is not refused what a service's filter may refuse: to ask for it. */
+    if (holds_any && syscall(SYS_capset, &header, sets) != 0) /* takes them out of the ambient set as well */
         return run_fail(EXIT_LAUNCHER, "capabilities: %s", strerror(errno));
     return 0;
 }

@@ -7,6 +7,7 @@
 As root, daemon and program are two other users. All is copied to where these can read it.
 """
 import contextlib
+import ctypes
 import errno
 import os
 import pathlib
@@ -279,6 +280,27 @@ def strict_takes_capabilities_that_lead_around_it(place):
     ]
     for before, after in zip(*sets):
         assert after == before & ~sum(1 << bit for bit in around) and after != before, sets
+
+
+def strict_needs_no_capset_where_there_is_nothing_to_take(place):
+    """As in a service whose filter refuses @privileged."""
+    if not AS_ROOT:
+        print("skipped: another user than root holds no capabilities: needs root")
+        return
+    capset, load, equal, give, errno_of = 126, 0x20, 0x15, 0x06, 0x00050000  # x86-64; struct sock_filter, SECCOMP_RET_*
+    steps = [
+        (load, 0, 0, 0), (equal, 0, 1, capset), (give, 0, 0, errno_of | errno.EPERM), (give, 0, 0, 0x7FFF0000),
+    ]  # fmt: skip
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+    program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(steps), ctypes.addressof(code)))
+    libc = ctypes.CDLL(None)
+
+    def refuse_capset():
+        assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program, 0, 0) == 0  # no new privileges, seccomp
+
+    done = place.run("--profile=strict", place.probe, "jit", "status=Seccomp_filters:", preexec_fn=refuse_capset)
+    assert lines(done) == ["jit 41", "Seccomp_filters:\t2"], done.stdout
+    place.refused("capabilities", "--profile=strict", place.probe, expect=LAUNCHERS, uid=0, preexec_fn=refuse_capset)
 
 
 def code_runs_as_the_broker_wrote_it(place):
@@ -572,7 +594,7 @@ TESTS = [
     standard_streams_that_are_closed_stay_closed, no_standard_stream_is_needed,
     descriptors_of_the_caller_are_passed_on, descriptors_of_the_caller_are_not_the_brokers,
     profiles_take_away_what_they_say, what_this_kernel_lacks_is_told, few_mappings_are_told,
-    strict_takes_capabilities_that_lead_around_it,
+    strict_takes_capabilities_that_lead_around_it, strict_needs_no_capset_where_there_is_nothing_to_take,
     code_runs_as_the_broker_wrote_it, programs_that_it_starts_are_served_too,
     a_program_that_may_not_connect_any_more_is_served, its_connection_is_for_that_process_and_no_other,
     a_program_without_the_library_dies_where_it_makes_code, a_private_broker_leaves_nothing_behind,
