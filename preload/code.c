@@ -331,6 +331,18 @@ static long make_writable(const struct piece *piece, uint64_t pages)
     return take_back(piece, pages, PROT_READ | PROT_WRITE);
 }
 
+/* Whether nobody runs these pages yet, so that what they hold may be looked at when somebody does. */
+static bool can_wait(const struct piece *piece)
+{
+    uintptr_t first = piece->base + (unsigned)__builtin_ctzll(piece->pages) * PAGE_BYTES;
+    const struct family *family;
+
+    if (chunk_exists(&piece->window->chunk))
+        return false;
+    family = family_of(first);
+    return family == NULL || !family_has(family, piece->base);
+}
+
 static long protect_piece(const struct piece *piece, int protection, bool is_large)
 {
     struct window *window = piece->window;
@@ -340,7 +352,7 @@ static long protect_piece(const struct piece *piece, int protection, bool is_lar
 
     switch (protection & (PROT_WRITE | PROT_EXEC)) {
     case PROT_EXEC:
-        if (is_large && !chunk_exists(&window->chunk))
+        if (is_large && can_wait(piece))
             error = protect_pages(piece, pages, PROT_READ); /* see fetch_faulted() */
         else if ((pages & ~window->in_arena) != 0)
             error = make_executable(piece, pages & ~window->in_arena);

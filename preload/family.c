@@ -275,9 +275,19 @@ static int ask(const struct family *family, enum keeper_operation operation, uin
     return error == -EPIPE ? -EPERM : error;
 }
 
+static uint32_t number_of(const struct family *family, uintptr_t window)
+{
+    return (uint32_t)((window - (family->start & ~(uintptr_t)(WINDOW_BYTES - 1))) / WINDOW_BYTES);
+}
+
+bool family_has(const struct family *family, uintptr_t window)
+{
+    return atomic_load(&family->desk->places[number_of(family, window)]) != 0;
+}
+
 int family_take(struct family *family, uintptr_t window, struct chunk *chunk)
 {
-    uint32_t number = (uint32_t)((window - (family->start & ~(uintptr_t)(WINDOW_BYTES - 1))) / WINDOW_BYTES);
+    uint32_t number = number_of(family, window);
     int error = 0;
 
     if (atomic_load(&family->desk->places[number]) == 0)

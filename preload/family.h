@@ -31,6 +31,8 @@ bool family_any(void);
 /* Whose memory it is, ready to be used; NULL: a process's own, or there is no keeper to be had. */
 struct family *family_of(uintptr_t address);
 
+/* Whether some of them has code in the window that begins there. */
+bool family_has(const struct family *family, uintptr_t window);
 /* The chunk of the window that begins there, the same for all. 0 or a negative errno. */
 int family_take(struct family *family, uintptr_t window, struct chunk *chunk);
 /* Has it written, and waits for that. */

@@ -76,6 +76,11 @@ PROGRAMS = [
             "1", "12", r"^ +Functions: (\d+)", "EXPLAIN: {} functions compiled", result=r"^result\|.*", aim=1.05,
             fault=r"ERROR.*", clients=4, needs="cluster", needs_brief="10000", needs_full="300000",
             also="/usr/lib/postgresql/15/lib/llvmjit.so"),
+    Program("pgbench, 4 clients", "postgresql-15",
+            "/usr/lib/postgresql/15/bin/pgbench -n -h {scratch} -c 4 -j 2 -t {0} --random-seed 1 -f {here}/pgbench.sql "
+            "postgres", "2", "20", FLIPS, "flips: {}", result=r"^number of (?:transactions|failed).*", aim=1.05,
+            fault=r".*ERROR.*", clients=1, needs="cluster", needs_brief="10000", needs_full="300000",
+            also="/usr/lib/postgresql/15/lib/llvmjit.so"),
     php("function"),
     php("tracing"),
     Program("grep -P", "grep", "/usr/bin/grep -P " + SEARCH, "", "", FLIPS, "flips: {}", result=r"^\d+$",
