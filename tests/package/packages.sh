@@ -50,7 +50,7 @@ done
 # example where it counts.
 DESTDIR=$root/installed cmake --install "$build" >/dev/null
 (cd "$root/installed" && find . ! -type d) | sed -e 's|/man/.*|&.gz|' -e 's|/doc/jitbroker/|/doc/*/|' \
-    -e 's|usr/share/doc/\*/examples/|etc/jitbroker/|' | sort >"$root/expected"
+    -e 's|usr/share/doc/\*/examples/jitbrokerd.conf|etc/jitbroker/jitbrokerd.conf|' | sort >"$root/expected"
 (cd "$root/content" && find . ! -type d) |
     grep -v '/doc/[^/]*/\(copyright\|changelog.gz\|changelog.Debian.gz\)$' |
     sed 's|/doc/[^/]*/|/doc/*/|' | sort >"$root/actual"

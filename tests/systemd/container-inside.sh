@@ -87,15 +87,6 @@ else ok "it maps no memfd executable"; fi
 [ "$(ls "/proc/$pid/net" 2>/dev/null)" ] && is "network interfaces" \
     "$(awk -F: 'NR > 2 { gsub(/ /, "", $1); printf "%s", $1 }' "/proc/$pid/net/dev")" lo
 
-# writable_and_executable PID: the mounts it sees that are both.
-writable_and_executable() {
-    awk '$6 ~ /^rw/ && $6 !~ /noexec/ { print $5 }' "/proc/$1/mountinfo" | sort -u |
-        while read -r mount; do
-            # Of mounts on top of each other the last one counts.
-            awk -v mount="$mount" '$5 == mount { options = $6 } END { print mount, options }' \
-                "/proc/$1/mountinfo"
-        done | awk '$2 ~ /^rw/ && $2 !~ /noexec/ && $1 !~ /^\/run\/host\// { print $1 }'
-}
 is "mounts that it can write and execute" "$(writable_and_executable "$pid" | tr '\n' ' ')" ""
 
 # -- The worker's confinement is real ---------------------------------------------

@@ -5,12 +5,14 @@
 #   container.sh BUILD_DIR
 # Needs root. The base system is made once, with the network, and kept in
 # $JITBROKER_CONTAINER_CACHE (/var/tmp/jitbroker-container); everything else is
-# temporary. What is tried inside: container-inside.sh (the unit does what it says), then
+# temporary. What is tried inside: container-inside.sh (the unit does what it says),
+# unmodified-inside.sh (PostgreSQL and node as services, by jitbroker-run), then
 # durability-inside.sh (workers outlive the daemon), before and after a reboot.
 set -eu
 
 suite=bookworm
 packages=systemd,systemd-sysv,libprotobuf-c1,libuv1,libsystemd0,libinih1,libnettle8,libseccomp2,libpcap0.8,libcapstone4,libprotobuf-c-dev,libseccomp-dev
+programs="postgresql-15 nodejs" # with compilers that know of no broker: unmodified-inside.sh
 time_limit_s=900 # of one boot: far more than it takes, unless the machine is busy
 
 build=$(cd "$1" && pwd)
@@ -25,22 +27,35 @@ command -v systemd-nspawn >/dev/null || skip "systemd-nspawn is not installed (s
 cgroups=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/self/mounts)
 [ -n "$cgroups" ] || skip "no cgroup2 is mounted"
 
+# make_base DIRECTORY. The programs by apt, which knows their dependencies; nothing is started, and PostgreSQL's
+# cluster is made inside.
+make_base() {
+    debootstrap --variant=minbase --include=$packages $suite "$1" "$mirror" || return
+    printf '#!/bin/sh\nexit 101\n' >"$1/usr/sbin/policy-rc.d"
+    chmod 755 "$1/usr/sbin/policy-rc.d"
+    mkdir -p "$1/etc/postgresql-common"
+    echo 'create_main_cluster = false' >"$1/etc/postgresql-common/createcluster.conf"
+    cp /etc/resolv.conf "$1/etc/resolv.conf"
+    # shellcheck disable=SC2086 # a list
+    chroot "$1" sh -c 'apt-get update &&
+        DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$@"' apt $programs || return
+    rm -rf "$1/usr/sbin/policy-rc.d" "$1/etc/resolv.conf" "$1/var/cache/apt" "$1/var/lib/apt/lists"
+}
+
 # The base system; whoever comes second waits for whoever makes it.
 mkdir -p "$cache"
 exec 9>"$cache/lock"
 flock 9
-if [ ! -d "$cache/$suite" ] || [ "$(cat "$cache/packages" 2>/dev/null)" != $packages ]; then
+if [ ! -d "$cache/$suite" ] || [ "$(cat "$cache/packages" 2>/dev/null)" != "$packages $programs" ]; then
     command -v debootstrap >/dev/null || skip "debootstrap is not installed, and $cache is empty"
     echo "making a base system in $cache (once)"
     rm -rf "$cache/${suite:?}" "$cache/$suite.partial"
-    if ! debootstrap --variant=minbase --include=$packages $suite "$cache/$suite.partial" \
-        "$mirror" >"$cache/debootstrap.log" 2>&1; then
+    if ! make_base "$cache/$suite.partial" >"$cache/debootstrap.log" 2>&1; then
         rm -rf "$cache/$suite.partial"
-        skip "debootstrap failed: $(tail -n 1 "$cache/debootstrap.log")"
+        skip "no base system can be made: $(tail -n 1 "$cache/debootstrap.log")"
     fi
-    rm -rf "$cache/$suite.partial/var/cache/apt" "$cache/$suite.partial/var/lib/apt/lists"
     mv "$cache/$suite.partial" "$cache/$suite"
-    echo $packages >"$cache/packages"
+    echo "$packages $programs" >"$cache/packages"
 fi
 flock -u 9
 exec 9>&-
@@ -86,7 +101,7 @@ for deb in "$scratch"/debs/*.deb; do
     sed -i "s/\b${version%-*}-1\b/${version%-*}-2/" "$scratch/content/DEBIAN/control"
     dpkg-deb -Znone -b "$scratch/content" "$root/jitbroker-test/debs-2" >"$scratch/cpack.log"
 done
-cp "$here"/*-inside.sh "$root/jitbroker-test/"
+cp "$here"/*-inside.sh "$here"/unmodified-app.js "$root/jitbroker-test/"
 # Programs that are built, but not installed: workers and what makes the input of one.
 for program in pcapjit mkcapture steady-worker; do
     find "$build" -type f -name "$program" -perm -u+x \
@@ -112,6 +127,7 @@ cd /jitbroker-test
 if [ ! -e status ]; then
     status=0
     sh container-inside.sh || status=1
+    sh unmodified-inside.sh || status=1
     sh durability-inside.sh before || status=1
     echo $status >status
     trap '' TERM # or being stopped would be its failure, and end the container

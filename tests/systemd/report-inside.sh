@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=sh
-# What container-inside.sh and durability-inside.sh say, and how they look at units.
+# What the other scripts that are run inside say, and how they look at units.
 failures=0
 ok() { echo "ok: $*"; }
 fail() { echo "FAIL: $*"; failures=$((failures + 1)); }
@@ -28,4 +28,13 @@ is_new_and_active() { main_pid_is_not "$1" && is_active; }
 runs_code() {
     systemctl reset-failed jitworker@doctor.service 2>/dev/null
     systemctl start jitworker@doctor.service 2>/dev/null
+}
+# writable_and_executable PID: the mounts it sees that are both.
+writable_and_executable() {
+    awk '$6 ~ /^rw/ && $6 !~ /noexec/ { print $5 }' "/proc/$1/mountinfo" | sort -u |
+        while read -r mount; do
+            # Of mounts on top of each other the last one counts.
+            awk -v mount="$mount" '$5 == mount { options = $6 } END { print mount, options }' \
+                "/proc/$1/mountinfo"
+        done | awk '$2 ~ /^rw/ && $2 !~ /noexec/ && $1 !~ /^\/run\/host\// { print $1 }'
 }

@@ -13,6 +13,9 @@ set -eu
 # a service of root's.
 daemon_exposure_max=5
 worker_exposure_max=2
+# The examples also use the network, and PostgreSQL sees users and System V memory.
+node_exposure_max=11
+postgres_exposure_max=13
 
 source=$(cd "$1" && pwd)
 configured=$(cd "$2" && pwd)
@@ -78,6 +81,30 @@ exposure() {
 exposure "$scratch/jitbrokerd.service" $daemon_exposure_max
 exposure "$scratch/jitworker@worker.service" $worker_exposure_max
 
+# The examples, where there are any. PostgreSQL's is a drop-in that says all of it, but for how it is stopped.
+examples=
+if [ -d "$configured/examples" ]; then
+    examples="$scratch/node-app.service $scratch/postgresql@15-main.service"
+    for example in node-app.service postgresql@15-main.service.d/jitbroker.conf; do
+        unit=${example%.d/*}
+        sed "s|^ExecStart=/.*/jitbroker-run |ExecStart=$scratch/bin/worker |" "$configured/examples/$example" >"$scratch/$unit"
+        grep -q "^ExecStart=$scratch/bin/worker " "$scratch/$unit" || fail "$example does not run jitbroker-run"
+        ! grep -q '@[A-Z_]*@' "$scratch/$unit" || fail "$example has a placeholder left"
+        # The class of the policy that its comment has.
+        sed -n '/^#   \[class/,/^# [^ ]/s/^#   //p' "$scratch/$unit" >"$scratch/class.conf"
+        if ! grep -q '^unit=' "$scratch/class.conf" ||
+            ! "$daemon" --check-config --config="$scratch/class.conf" >"$scratch/output" 2>&1; then
+            fail "$example: the class in its comment: $(cat "$scratch/output")"
+        fi
+    done
+    # shellcheck disable=SC2086 # a list
+    verify --system $examples
+    exposure "$scratch/node-app.service" $node_exposure_max
+    exposure "$scratch/postgresql@15-main.service" $postgres_exposure_max
+else
+    echo "not tried: the examples (there is no preloaded library here)"
+fi
+
 # What no figure shows: without these the broker or a worker's confinement breaks.
 for setting in MemoryDenyWriteExecute=yes PrivateUsers=no User=jitbroker; do
     grep -qx "$setting" "$scratch/jitbrokerd.service" || fail "jitbrokerd.service lacks $setting"
@@ -93,8 +120,12 @@ for unit in jitbrokerd.service user/jitbrokerd.service; do
 done
 grep -q '^SystemCallFilter=.*\bmemfd_create\b' "$scratch/jitbrokerd.service" ||
     fail "jitbrokerd.service does not allow memfd_create"
-grep -q '^SystemCallFilter=~.*\bmemfd_create\b' "$scratch/jitworker@.service" ||
-    fail "jitworker@.service does not deny memfd_create"
+for unit in "$scratch/jitworker@.service" $examples; do
+    grep -q '^SystemCallFilter=~.*\bmemfd_create\b' "$unit" || fail "${unit##*/} does not deny memfd_create"
+    for setting in MemoryDenyWriteExecute=yes NoNewPrivileges=yes; do
+        grep -qx "$setting" "$unit" || fail "${unit##*/} lacks $setting"
+    done
+done
 [ "$(grep '^SystemCallFilter=' "$scratch/jitbrokerd.service")" = \
   "$(grep '^SystemCallFilter=' "$scratch/user/jitbrokerd.service")" ] ||
     fail "the two daemons' system call filters differ"
