@@ -26,7 +26,7 @@ DAEMON_UID, CLIENT_UID, OTHER_UID = 64921, 64922, 64923
 AS_ROOT = os.geteuid() == 0
 LAUNCHERS, UNFIT, NOT_THERE = 125, 126, 127
 EPERM, EACCES, ECHILD = -errno.EPERM, -errno.EACCES, -errno.ECHILD
-CONNECTION = re.compile(r"fd=9\d\d:\d+:\d+,")
+CONNECTION = re.compile(r"fd=(9\d\d:\d+:\d+|-+),")  # the library strikes it out
 PT_NULL, PT_INTERP, PT_GNU_STACK, PF_X = 0, 3, 0x6474E551, 1
 EM_S390 = 22
 
