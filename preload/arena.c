@@ -404,6 +404,7 @@ void arena_after_fork(bool in_child)
     }
     client_fds_count = 0;
     foreign = held;
+    family_join();
     generations_count = 0;
     has_lost_track = false;
     parked = NULL;

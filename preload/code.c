@@ -388,13 +388,16 @@ static long protect(uintptr_t address, uint64_t bytes, int protection)
     uintptr_t end = address + page_up(bytes);
     uintptr_t at = address;
     uintptr_t done = address;
+    /* It begins with the first code, before there are children. */
+    struct family *family = executes || family_has_begun() ? family_of(address) : NULL;
     struct piece piece;
     long error = 0;
 
-    if ((protection & (PROT_WRITE | PROT_EXEC)) == PROT_WRITE)
+    if ((protection & (PROT_WRITE | PROT_EXEC)) == PROT_WRITE) {
         counters.writable++;
-    if (executes)
-        (void)family_of(address); /* begins it, before there are children */
+        if (family != NULL && is_tracked(address, bytes))
+            family_begin_writing(family);
+    }
     if (executes && ((protection & PROT_WRITE) != 0 || bytes > EAGER_BYTES))
         signals_check(); /* its faults are to reach us */
     while (error == 0 && window_next(&at, end, executes, &piece)) {
@@ -407,9 +410,11 @@ static long protect(uintptr_t address, uint64_t bytes, int protection)
         done = at < end ? at : end;
     }
     if (error == 0 && executes && at < end)
-        return -ENOMEM;
+        error = -ENOMEM;
     if (error == 0 && done < end)
         error = system_mprotect(done, end - done, protection);
+    if (family != NULL && (protection & PROT_WRITE) == 0)
+        family_end_writing(family);
     return error;
 }
 
@@ -770,6 +775,13 @@ static enum code_answer fetch_faulted(const struct piece *piece, bool is_odd)
     if (step_is_in(piece->base + (unsigned)__builtin_ctzll(piece->pages) * PAGE_BYTES))
         return CODE_RETRY;
     counters.fetch_faults++;
+    if ((window->wants_write & piece->pages) == 0 && family_has_begun()) {
+        const struct family *family =
+            family_of(piece->base + (unsigned)__builtin_ctzll(piece->pages) * PAGE_BYTES);
+
+        if (family != NULL)
+            family_wait_for_writers(family);
+    }
     return make_executable(piece, piece->pages) == 0 ? CODE_DONE : CODE_FOREIGN;
 }
 

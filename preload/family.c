@@ -16,6 +16,7 @@
 #include "preload/descriptors.h"
 #include "preload/keeper.h"
 #include "preload/settings.h"
+#include "preload/signals.h"
 #include "preload/system.h"
 #include "preload/window.h"
 
@@ -24,12 +25,16 @@
 #define LOOK_NS 100000000L
 /* And gives up after so many looks. */
 #define LOOKS_MAX 100
+/* For those who write it looks more often, and gives up sooner: they may have died. */
+#define WRITER_LOOK_NS 20000L
+#define WRITER_LOOKS_MAX 10000
 
 struct family {
     uintptr_t start;
     uintptr_t end;     /* 0: there is none here */
     uint64_t process;  /* that made the mapping */
     bool has_failed;   /* to get a keeper */
+    bool is_writing;   /* this process is one of the desk's writers */
     uint8_t *memory;   /* the program's, a second time, readable and writable */
     int socket;        /* to the keeper */
     jitc_client *code; /* its arena */
@@ -43,6 +48,15 @@ static bool is_used;
 bool family_any(void)
 {
     return is_used;
+}
+
+bool family_has_begun(void)
+{
+    for (unsigned i = 0; i < FAMILIES_MAX; i++) {
+        if (families[i].desk != NULL)
+            return true;
+    }
+    return false;
 }
 
 void family_note(uintptr_t address, uint64_t bytes)
@@ -60,6 +74,7 @@ void family_note(uintptr_t address, uint64_t bytes)
 static void end_family(struct family *family)
 {
     if (family->desk != NULL) {
+        family_end_writing(family);
         descriptors_remove(family->socket);
         (void)system_call(SYS_close, family->socket, 0, 0, 0, 0, 0);
         (void)system_munmap((uintptr_t)family->memory, family->end - family->start);
@@ -143,6 +158,22 @@ static int start_keeper(struct family *family, struct keeper_desk *desk)
     return 0;
 }
 
+static uint32_t own_number(void)
+{
+    return (uint32_t)system_call(SYS_getpid, 0, 0, 0, 0, 0, 0);
+}
+
+/* Where there are too many, it is one that is not stopped. */
+static void join(const struct family *family)
+{
+    for (unsigned i = 0; i < KEEPER_MEMBERS_MAX; i++) {
+        uint32_t none = 0;
+
+        if (atomic_compare_exchange_strong(&family->desk->members[i], &none, own_number()))
+            return;
+    }
+}
+
 static int begin(struct family *family)
 {
     uint64_t bytes = family->end - family->start;
@@ -166,6 +197,8 @@ static int begin(struct family *family)
         return error;
     family->memory = (uint8_t *)memory;
     family->desk = (struct keeper_desk *)desk;
+    join(family);
+    signals_check();
     return 0;
 }
 
@@ -206,7 +239,7 @@ static bool is_gone(uint32_t process)
 
 static int take_turn(struct keeper_desk *desk)
 {
-    uint32_t self = (uint32_t)system_call(SYS_getpid, 0, 0, 0, 0, 0, 0);
+    uint32_t self = own_number();
 
     for (int looks = 0; looks < LOOKS_MAX; looks++) {
         uint32_t holder = 0;
@@ -324,6 +357,74 @@ int family_map(struct family *family, const struct chunk *chunk, uint64_t offset
         return 0;
     settings_log("code can't be mapped: %s", jitc_error_detail());
     return -ENOMEM;
+}
+
+/* ---- Who writes, and who waits ------------------------------------------------------------------------ */
+
+static void stop_others(const struct family *family)
+{
+    siginfo_t info = {.si_signo = FAMILY_SIGNAL, .si_code = SI_QUEUE};
+    uint32_t self = own_number();
+
+    info.si_ptr = family->desk; /* at the same address in all of them */
+    for (unsigned i = 0; i < KEEPER_MEMBERS_MAX; i++) {
+        uint32_t member = atomic_load(&family->desk->members[i]);
+
+        if (member != 0 && member != self &&
+            system_call(SYS_rt_sigqueueinfo, member, FAMILY_SIGNAL, (long)&info, 0, 0, 0) == -ESRCH)
+            (void)atomic_compare_exchange_strong(&family->desk->members[i], &member, 0);
+    }
+}
+
+void family_begin_writing(struct family *family)
+{
+    if (family->is_writing)
+        return;
+    family->is_writing = true;
+    atomic_fetch_add(&family->desk->writers, 1);
+    stop_others(family);
+}
+
+void family_end_writing(struct family *family)
+{
+    if (!family->is_writing)
+        return;
+    family->is_writing = false;
+    atomic_fetch_sub(&family->desk->writers, 1);
+}
+
+void family_wait_for_writers(const struct family *family)
+{
+    struct timespec look = {.tv_nsec = WRITER_LOOK_NS};
+
+    if (family->is_writing)
+        return;
+    for (int looks = 0; looks < WRITER_LOOKS_MAX; looks++) {
+        if (atomic_load(&family->desk->writers) == 0)
+            return;
+        (void)system_call(SYS_nanosleep, (long)&look, 0, 0, 0, 0, 0);
+    }
+    atomic_store(&family->desk->writers, 0); /* whoever it was has died, or writes on and on */
+}
+
+bool family_is_stopped(const siginfo_t *info)
+{
+    for (unsigned i = 0; info->si_code == SI_QUEUE && i < FAMILIES_MAX; i++) {
+        if (families[i].desk == NULL || info->si_ptr != (void *)families[i].desk)
+            continue;
+        family_wait_for_writers(&families[i]);
+        return true;
+    }
+    return false;
+}
+
+void family_join(void)
+{
+    for (unsigned i = 0; i < FAMILIES_MAX; i++) {
+        families[i].is_writing = false;
+        if (families[i].desk != NULL)
+            join(&families[i]);
+    }
 }
 
 long family_restore(struct family *family, uintptr_t address, uint64_t bytes)

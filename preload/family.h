@@ -9,13 +9,21 @@
  * from the keeper's arena while it is executable, and from the program's own memory, of which a second
  * mapping is kept, while it is not. So they all see one memory, and one code.
  *
+ * Whoever makes the memory writable stops the others, by a signal, until it has made it executable again:
+ * what it tells them to run in between, they would run before it is there. Of a process with several threads
+ * that stops one.
+ *
  * The keeper is no child that wait(2) tells of; it ends when the last of the family has.
  */
 #ifndef PRELOAD_FAMILY_H
 #define PRELOAD_FAMILY_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+/* By which others are stopped: one that is ignored by who doesn't know it. */
+#define FAMILY_SIGNAL SIGURG
 
 struct chunk;
 struct family;
@@ -27,6 +35,8 @@ void family_forget(uintptr_t address, uint64_t bytes);
 
 /* Whether there is any mapping of that kind; without the lock. */
 bool family_any(void);
+/* Whether there is one with a keeper. */
+bool family_has_begun(void);
 
 /* Whose memory it is, ready to be used; NULL: a process's own, or there is no keeper to be had. */
 struct family *family_of(uintptr_t address);
@@ -40,6 +50,16 @@ int family_write(struct family *family, const struct chunk *chunk, uint64_t offs
                  uint64_t size);
 int family_map(struct family *family, const struct chunk *chunk, uint64_t offset, uint64_t size,
                uintptr_t address);
+/* This process begins to write, or has ended to, and what it wrote was sent. */
+void family_begin_writing(struct family *family);
+void family_end_writing(struct family *family);
+/* Waits, though not for ever, until nobody else writes. */
+void family_wait_for_writers(const struct family *family);
+/* In a child. */
+void family_join(void);
+/* FAMILY_SIGNAL; without the lock. False: it is the program's own. */
+bool family_is_stopped(const siginfo_t *info);
+
 /* The program's memory is in its place again, readable and writable. */
 long family_restore(struct family *family, uintptr_t address, uint64_t bytes);
 

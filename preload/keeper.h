@@ -7,13 +7,16 @@
 #include <stdint.h>
 
 #define KEEPER_STAGING_BYTES (UINT64_C(64) << 10)
+#define KEEPER_MEMBERS_MAX 1024u
 
 enum keeper_operation { KEEPER_TAKE, KEEPER_WRITE };
 
 /* In memory that keeper and family share. What is asked is looked at by the keeper while `done` is behind
  * `asked`, and changed by who has the turn while it is not. */
 struct keeper_desk {
-    _Atomic uint32_t turn; /* the process that asks, or 0 */
+    _Atomic uint32_t members[KEEPER_MEMBERS_MAX]; /* processes of the family, or 0 */
+    _Atomic uint32_t writers;                     /* those in which the memory is writable */
+    _Atomic uint32_t turn;                        /* the one that asks, or 0 */
     _Atomic uint32_t asked;
     _Atomic uint32_t done;
     int32_t error; /* of what is done: 0 or a negative errno */

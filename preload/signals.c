@@ -10,6 +10,7 @@
 
 #include "preload/code.h"
 #include "preload/counters.h"
+#include "preload/family.h"
 #include "preload/lock.h"
 #include "preload/settings.h"
 #include "preload/step.h"
@@ -32,7 +33,10 @@ static sigaction_function *next_sigaction;
 static struct sigaction segv_action; /* the program's */
 static struct sigaction sys_action;
 static struct sigaction trap_action;
+static struct sigaction family_action;
+static bool handles_family; /* from when on there was one */
 
+/* NULL: the signal is the program's alone. */
 static struct sigaction *kept_action(int number)
 {
     switch (number) {
@@ -42,6 +46,8 @@ static struct sigaction *kept_action(int number)
         return &sys_action;
     case SIGTRAP:
         return &trap_action;
+    case FAMILY_SIGNAL:
+        return handles_family ? &family_action : NULL;
     default:
         return NULL;
     }
@@ -89,6 +95,8 @@ static void pass_on(int number, siginfo_t *info, void *user)
     lock_leave();
     if (action.sa_handler == SIG_IGN && info->si_code <= 0)
         return;
+    if (action.sa_handler == SIG_DFL && number == FAMILY_SIGNAL)
+        return; /* so it is by default */
     if (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN) {
         end_by(number, info);
         return;
@@ -162,6 +170,16 @@ static void on_trap(int number, siginfo_t *info, void *user)
         pass_on(number, info, user);
 }
 
+/* Another process of the family writes code. */
+static void on_family(int number, siginfo_t *info, void *user)
+{
+    int saved = errno;
+
+    if (!family_is_stopped(info))
+        pass_on(number, info, user);
+    errno = saved;
+}
+
 /* A system call that the filter did not let through: done here, or by what it would have said otherwise. */
 static void on_sys(int number, siginfo_t *info, void *user)
 {
@@ -197,7 +215,7 @@ static void on_sys(int number, siginfo_t *info, void *user)
 static const struct {
     int number;
     void (*handler)(int, siginfo_t *, void *);
-} handlers[] = {{SIGSEGV, on_segv}, {SIGSYS, on_sys}, {SIGTRAP, on_trap}};
+} handlers[] = {{SIGSEGV, on_segv}, {SIGSYS, on_sys}, {SIGTRAP, on_trap}, {FAMILY_SIGNAL, on_family}};
 
 #define HANDLERS (sizeof handlers / sizeof handlers[0])
 
@@ -208,8 +226,11 @@ void signals_check(void)
                                    .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
         struct sigaction old;
 
+        if (handlers[i].number == FAMILY_SIGNAL && !family_has_begun())
+            continue;
         if (next_sigaction(handlers[i].number, NULL, &old) != 0 || old.sa_sigaction == handlers[i].handler)
             continue;
+        handles_family = handles_family || handlers[i].number == FAMILY_SIGNAL;
         *kept_action(handlers[i].number) = old;
         *bits(&action.sa_mask) = ~UINT64_C(0);
         (void)next_sigaction(handlers[i].number, &action, NULL);
