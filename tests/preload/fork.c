@@ -20,10 +20,19 @@ extern char **environ;
 static uint8_t *flipped;
 static uint8_t *at_once;
 
+/* The first time all within 256 KiB: what a process keeps of its ancestors, it keeps by the window. */
+static uint8_t *place_pages(uintptr_t place, size_t pages, int protection)
+{
+    uint8_t *at = mmap((void *)place, pages * PAGE, protection,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+    return at != MAP_FAILED ? at : map_pages(pages, protection);
+}
+
 static void make(size_t number)
 {
-    flipped = map_pages(2, RW);
-    at_once = map_pages(2, RWX);
+    flipped = place_pages(0x30000000000, 2, RW);
+    at_once = place_pages(0x30000000000 + 2 * PAGE, 2, RWX);
     put(flipped, number);
     put(flipped + PAGE, number + 1);
     protect(flipped, 2 * PAGE, RX);
