@@ -27,7 +27,7 @@ int alternate_stack(const stack_t *stack, stack_t *old)
     void *before = alternate.large;
     stack_t told = alternate.told;
     stack_t large;
-    stack_t found;
+    stack_t found = {.ss_size = 0};
     long memory;
     int error;
 

@@ -644,7 +644,7 @@ static long move_range(uintptr_t address, uint64_t old_bytes, uint64_t bytes, in
     uintptr_t last = address + old_bytes - PAGE_BYTES;
     const struct window *window = window_find(last);
     bool executes = window != NULL && (window->wants_execute & window_bit(last)) != 0;
-    bool writes = !is_ours(last) || (window->wants_write & window_bit(last)) != 0;
+    bool writes = window == NULL || !is_ours(last) || (window->wants_write & window_bit(last)) != 0;
     long result =
         system_mmap(to, bytes, PROT_READ | (writes ? PROT_WRITE : 0),
                     MAP_PRIVATE | MAP_ANONYMOUS | ((flags & MREMAP_FIXED) != 0 ? MAP_FIXED : 0), -1, 0);
@@ -670,7 +670,7 @@ static long grow_in_place(uintptr_t address, uint64_t old_bytes, uint64_t bytes)
     uintptr_t last = end - PAGE_BYTES;
     const struct window *window = window_find(last);
     bool executes = window != NULL && (window->wants_execute & window_bit(last)) != 0;
-    bool writes = !is_ours(last) || (window->wants_write & window_bit(last)) != 0;
+    bool writes = window == NULL || !is_ours(last) || (window->wants_write & window_bit(last)) != 0;
     long result = system_mmap(end, bytes - old_bytes, PROT_READ | (writes ? PROT_WRITE : 0),
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 

@@ -206,7 +206,7 @@ bool step_begin(uintptr_t page, ucontext_t *context)
         return false;
     if (step.base >= 0) {
         step.base_value = registers[step.base];
-        registers[step.base] = (greg_t)(at + length);
+        registers[step.base] = (greg_t)at + length;
     }
     step.is_on = true;
     step.page = page;

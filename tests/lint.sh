@@ -13,7 +13,7 @@ for tool in clang-tidy gcc shellcheck; do
 done
 
 status=0
-sources=$(ls daemon/*.c proto/*.c client/*.c tools/*.c)
+sources=$(ls daemon/*.c proto/*.c client/*.c preload/*.c tools/*.c)
 tidy=build/lint-tidy
 analyzer=build/lint-analyzer
 
