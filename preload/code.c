@@ -202,8 +202,7 @@ static int need_chunk(const struct piece *piece)
     struct chunk *chunk = &piece->window->chunk;
 
     if (!chunk_exists(chunk)) {
-        uintptr_t first = piece->base + (unsigned)__builtin_ctzll(piece->pages) * PAGE_BYTES;
-        struct family *family = family_of(first);
+        struct family *family = family_of(piece_first(piece));
 
         return family != NULL ? family_take(family, piece->base, chunk) : arena_take(chunk);
     }
@@ -334,12 +333,11 @@ static long make_writable(const struct piece *piece, uint64_t pages)
 /* Whether nobody runs these pages yet, so that what they hold may be looked at when somebody does. */
 static bool can_wait(const struct piece *piece)
 {
-    uintptr_t first = piece->base + (unsigned)__builtin_ctzll(piece->pages) * PAGE_BYTES;
     const struct family *family;
 
     if (chunk_exists(&piece->window->chunk))
         return false;
-    family = family_of(first);
+    family = family_of(piece_first(piece));
     return family == NULL || !family_has(family, piece->base);
 }
 
@@ -638,23 +636,41 @@ static long move_pages(uintptr_t from, uintptr_t to, uint64_t bytes)
     return error;
 }
 
+/* What a mapping grows by is what its last page is: mapped so, and wanted so once it is there. */
+struct growth {
+    bool executes;
+    bool writes;
+};
+
+static struct growth growth_of(uintptr_t last)
+{
+    const struct window *window = window_find(last);
+    uint64_t bit = window_bit(last);
+
+    return (struct growth){
+        .executes = window != NULL && (window->wants_execute & bit) != 0,
+        .writes = window == NULL || (window_tracked(window) & bit) == 0 || (window->wants_write & bit) != 0,
+    };
+}
+
+static long map_growth(struct growth growth, uintptr_t to, uint64_t bytes, int flags)
+{
+    return system_mmap(to, bytes, PROT_READ | (growth.writes ? PROT_WRITE : 0),
+                       MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+}
+
 static long move_range(uintptr_t address, uint64_t old_bytes, uint64_t bytes, int flags, uintptr_t to)
 {
     uint64_t common = old_bytes < bytes ? old_bytes : bytes;
-    uintptr_t last = address + old_bytes - PAGE_BYTES;
-    const struct window *window = window_find(last);
-    bool executes = window != NULL && (window->wants_execute & window_bit(last)) != 0;
-    bool writes = window == NULL || !is_ours(last) || (window->wants_write & window_bit(last)) != 0;
-    long result =
-        system_mmap(to, bytes, PROT_READ | (writes ? PROT_WRITE : 0),
-                    MAP_PRIVATE | MAP_ANONYMOUS | ((flags & MREMAP_FIXED) != 0 ? MAP_FIXED : 0), -1, 0);
+    struct growth growth = growth_of(address + old_bytes - PAGE_BYTES);
+    long result = map_growth(growth, to, bytes, (flags & MREMAP_FIXED) != 0 ? MAP_FIXED : 0);
     long error;
 
     if (system_failed(result))
         return result;
     forget_range((uintptr_t)result, bytes);
-    if (executes && bytes > old_bytes)
-        want((uintptr_t)result + old_bytes, bytes - old_bytes, writes);
+    if (growth.executes && bytes > old_bytes)
+        want((uintptr_t)result + old_bytes, bytes - old_bytes, growth.writes);
     error = move_pages(address, (uintptr_t)result, common);
     if (error != 0)
         return error;
@@ -667,18 +683,14 @@ static long move_range(uintptr_t address, uint64_t old_bytes, uint64_t bytes, in
 static long grow_in_place(uintptr_t address, uint64_t old_bytes, uint64_t bytes)
 {
     uintptr_t end = address + old_bytes;
-    uintptr_t last = end - PAGE_BYTES;
-    const struct window *window = window_find(last);
-    bool executes = window != NULL && (window->wants_execute & window_bit(last)) != 0;
-    bool writes = window == NULL || !is_ours(last) || (window->wants_write & window_bit(last)) != 0;
-    long result = system_mmap(end, bytes - old_bytes, PROT_READ | (writes ? PROT_WRITE : 0),
-                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    struct growth growth = growth_of(end - PAGE_BYTES);
+    long result = map_growth(growth, end, bytes - old_bytes, MAP_FIXED_NOREPLACE);
 
     if (system_failed(result))
         return result;
     forget_range(end, bytes - old_bytes);
-    if (executes)
-        want(end, bytes - old_bytes, writes);
+    if (growth.executes)
+        want(end, bytes - old_bytes, growth.writes);
     return (long)address;
 }
 
@@ -734,7 +746,7 @@ static enum code_answer store_faulted(const struct piece *piece, bool is_odd, uc
 {
     struct window *window = piece->window;
     uint64_t pages = piece->pages;
-    uintptr_t page = piece->base + (unsigned)__builtin_ctzll(pages) * PAGE_BYTES;
+    uintptr_t page = piece_first(piece);
     uintptr_t instruction = (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
     /* It, or its end, which is in the page behind. */
     bool is_own = instruction + INSTRUCTION_MAX_BYTES > page && instruction < page + PAGE_BYTES;
@@ -772,12 +784,11 @@ static enum code_answer fetch_faulted(const struct piece *piece, bool is_odd)
         window->copies |= piece->pages;
         window->in_arena &= ~piece->pages;
     }
-    if (step_is_in(piece->base + (unsigned)__builtin_ctzll(piece->pages) * PAGE_BYTES))
+    if (step_is_in(piece_first(piece)))
         return CODE_RETRY;
     counters.fetch_faults++;
     if ((window->wants_write & piece->pages) == 0 && family_has_begun()) {
-        const struct family *family =
-            family_of(piece->base + (unsigned)__builtin_ctzll(piece->pages) * PAGE_BYTES);
+        const struct family *family = family_of(piece_first(piece));
 
         if (family != NULL)
             family_wait_for_writers(family);

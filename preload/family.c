@@ -224,7 +224,7 @@ struct family *family_of(uintptr_t address)
 
 /* ---- What it is asked --------------------------------------------------------------------------------- */
 
-/* True: the value may have changed. */
+/* For a while at most. */
 static void wait_while(_Atomic uint32_t *word, uint32_t value)
 {
     struct timespec look = {.tv_nsec = LOOK_NS};

@@ -101,8 +101,8 @@ INTERPOSED int madvise(void *address, size_t bytes, int advice)
 }
 
 /*
- * A library that looks up its names in its own dependencies first would not find ours. Both calls are tail
- * calls, since dlopen() looks from where it was called.
+ * A library that looks up its names in its own dependencies first would not find ours. The call is a tail
+ * call, since dlopen() looks from where it was called.
  */
 INTERPOSED void *dlopen(const char *file, int mode)
 {

@@ -37,6 +37,12 @@ struct piece {
     uint64_t pages; /* which of its pages are meant */
 };
 
+/* The first of the pages that are meant; there is one. */
+static inline uintptr_t piece_first(const struct piece *piece)
+{
+    return piece->base + (unsigned)__builtin_ctzll(piece->pages) * PAGE_BYTES;
+}
+
 /* The window of an address; NULL: nothing anywhere near is tracked. */
 struct window *window_find(uintptr_t address);
 
