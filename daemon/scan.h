@@ -49,7 +49,8 @@ enum scan_mode { SCAN_OFF, SCAN_REPORT, SCAN_DENY };
 
 /*
  * No instruction that can be forbidden has it, nor does anything begin with it: what is half written is half
- * this, and not half what was there before.
+ * this, and not half what was there before. (On AArch64 svc may have it as its second byte, which is operand
+ * alone and makes no difference to what it is.)
  */
 #if defined(__aarch64__)
 #define SCAN_NEUTRAL_BYTE 0xFFu

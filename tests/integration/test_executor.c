@@ -367,7 +367,7 @@ START_TEST(a_patch_is_seen_by_who_syncs)
 {
     jitc_client *owner;
     jitc_client *executor;
-    uint8_t code[8] = {0};
+    uint8_t code[16] = {0};
     uint64_t word[2];
     jitc_span span;
     jitc_span there;

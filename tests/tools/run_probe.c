@@ -145,7 +145,7 @@ static void start_again(const char *self, const char *word)
     if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends) != 0)
         exit(97);
     for (int fd = 900; fd < 906; fd++)
-        (void)syscall(SYS_dup2, ends[0], fd); /* dup2() leaves the library's alone */
+        (void)syscall(SYS_dup3, ends[0], fd, 0); /* dup3() leaves the library's alone */
     (void)printf("again\n");
     (void)fflush(stdout);
     (void)execl(self, self, word, "fds", (char *)NULL);

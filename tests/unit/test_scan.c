@@ -226,6 +226,10 @@ START_TEST(no_instruction_has_the_neutral_byte)
         for (unsigned places = 1; places < 16; places++) {
             uint8_t bytes[4];
 
+            /* Byte 1 of svc is operand and nothing else: whatever it is, it is no less that svc, and no more.
+             */
+            if (places == 2 && instructions[i].set == SCAN_SYSCALL)
+                continue;
             memcpy(bytes, instructions[i].bytes, sizeof bytes);
             for (size_t place = 0; place < 4; place++)
                 bytes[place] = (places >> place & 1) != 0 ? SCAN_NEUTRAL_BYTE : bytes[place];
