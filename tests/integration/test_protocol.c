@@ -635,7 +635,7 @@ START_TEST(the_memory_of_an_ended_session_is_gone_even_where_it_is_mapped)
     mapping = mmap(NULL, wire->reply.welcome.arena_bytes, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
     ck_assert_ptr_ne((const void *)(uintptr_t)mapping, MAP_FAILED);
     ck_assert_int_eq(wire_run(wire, &alloc).status, STATUS_OK);
-    ck_assert_uint_ne(mapping[1u << 20], 0);
+    ck_assert_uint_ne(mapping[(1u << 20) + 3], 0); /* of AArch64's fill the first two bytes are */
     ck_assert_int_eq(fstat(fd, &status), 0);
     ck_assert_int_ge(status.st_size, 1 << 20);
 
