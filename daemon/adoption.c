@@ -136,6 +136,23 @@ static void found_deinit(struct server *server, struct found *found)
     found->policy = policy_unref(found->policy);
 }
 
+/* What the session has, before there is one; NULL, or what is wrong. */
+static const char *prepare(struct server *server, const char *name, struct ledger *ledger,
+                           struct found *found)
+{
+    const struct ledger_page *page = ledger->page;
+    const char *flaw =
+        page->session == number_of(name, 0) ? ledger_begin_adoption(ledger) : "its ledger is another's";
+
+    if (flaw != NULL)
+        return flaw;
+    found->policy = policy_of(server, page);
+    found->account = quota_account(&server->quota, page->uid);
+    if (found->policy == NULL || found->account == NULL)
+        return "there is no memory for it";
+    return keep_audit(server, found->policy->classes[0]) ? NULL : "its audit trail can't be kept";
+}
+
 /* Takes ledger and arena out of `fds`. */
 static bool adopt_session(struct server *server, const char *name, int fds[RECORD_FDS_MAX],
                           struct found *found)
@@ -146,14 +163,7 @@ static bool adopt_session(struct server *server, const char *name, int fds[RECOR
     *found = (struct found){.session = NULL};
     if (flaw == NULL) {
         fds[PART_LEDGER] = -1;
-        found->policy = policy_of(server, ledger.page);
-        found->account = quota_account(&server->quota, ledger.page->uid);
-        if (ledger.page->session != number_of(name, 0))
-            flaw = "its ledger is another's";
-        else if (found->policy == NULL || found->account == NULL)
-            flaw = "there is no memory for it";
-        else if (!keep_audit(server, found->policy->classes[0]))
-            flaw = "its audit trail can't be kept";
+        flaw = prepare(server, name, &ledger, found);
         if (flaw == NULL) {
             found->session =
                 session_adopt(&ledger, fds[PART_ARENA], found->policy->classes[0], found->account, &flaw);
@@ -273,16 +283,30 @@ static bool adopt_parcel(struct server *server, const struct stored *stored, str
                                "the session did not survive a restart of the daemon, see its log");
     for (unsigned i = 0; i < RECORD_FDS_MAX; i++)
         fds[i] = close_fd(fds[i]);
+    if (is_there)
+        ledger_end_adoption(&found->session->ledger);
     return is_there;
+}
+
+static const char *find_executor_flaw(uint64_t number, const struct found *found)
+{
+    if (number == 0)
+        return "it has no number";
+    if (found == NULL)
+        return "its session is not there";
+    return ledger_died_too_often_of(&found->session->ledger, number)
+               ? "the daemon died of what it asks for, again and again"
+               : NULL;
 }
 
 static void adopt_executor(struct server *server, const struct stored *stored, const struct found *found)
 {
     struct connection *executor = NULL;
-    const char *flaw = number_of(stored->name, 1) == 0 ? "it has no number"
-                       : found == NULL                 ? "its session is not there"
-                                       : adopt_connection(server, stored->fd, found, &executor, true);
+    uint64_t number = number_of(stored->name, 1);
+    const char *flaw = find_executor_flaw(number, found);
 
+    if (flaw == NULL)
+        flaw = adopt_connection(server, stored->fd, found, &executor, true);
     if (flaw != NULL) {
         (void)close(stored->fd);
         drop(server, stored->name, flaw);
@@ -290,7 +314,7 @@ static void adopt_executor(struct server *server, const struct stored *stored, c
     }
     store_note(&server->store, stored->name);
     executor->is_stored = true;
-    executor->number = number_of(stored->name, 1);
+    executor->number = number;
 }
 
 /* ---- All ---------------------------------------------------------------------------------------- */
