@@ -248,6 +248,8 @@ static const char *adopt_owner(struct server *server, int fds[RECORD_FDS_MAX], c
     fds[PART_SOCKET] = -1;
     owner->operations = found->session->ledger.page->operations;
     owner->refusals = found->session->ledger.page->refusals;
+    owner->due_ns = found->session->ledger.page->due_ns;
+    owner->due_bytes_ns = found->session->ledger.page->due_bytes_ns;
     connection_start_audit(owner);
     if (found->session->ledger.page->ring_inode != 0) {
         flaw = plane_adopt(&owner->plane, owner, fds[PART_RING], fds[PART_BELL]);

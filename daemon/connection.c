@@ -321,6 +321,10 @@ static void pace(struct connection *connection, size_t operations)
     put_due(&connection->due_ns, now, operations, class->rate);
     put_due(&connection->due_bytes_ns, now, bytes < PACED_MAX_BYTES ? bytes : PACED_MAX_BYTES,
             class->rate_bytes);
+    if (!connection->is_executor) {
+        connection->session->ledger.page->due_ns = connection->due_ns;
+        connection->session->ledger.page->due_bytes_ns = connection->due_bytes_ns;
+    }
 }
 
 bool connection_is_paced(const struct connection *connection)

@@ -499,7 +499,7 @@ void exchange_resume(struct connection *connection)
         ledger->done.kind = INTENT_NONE;
     }
     if (connection->unfinished == NULL && connection->pending == NULL)
-        plane_resume(&connection->plane);
+        connection_read_on(connection);
 }
 
 void exchange_on_poll(uv_poll_t *handle, int status, int events)

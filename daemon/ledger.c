@@ -188,6 +188,8 @@ static void take_step(struct ledger_page *page)
     page->executor = 0;
     page->executor_died = 0;
     page->executor_deaths = 0;
+    page->due_ns = 0;
+    page->due_bytes_ns = 0;
     ledger_order();
     page->version = LEDGER_VERSION;
     ledger_order();

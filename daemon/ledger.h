@@ -24,10 +24,10 @@
  * All else can be done once more without harm. An intent counts only while the operation that it was written
  * for (its `key`) is the next one; to say that this is done is to forget it.
  *
- * Whose doing it is when a daemon dies. Before anything that a session asks for is looked at, its page says so,
- * and not any more when that was got through, see ledger_blame(). What it asks for is still there for the next
- * daemon: so a session that is the end of LEDGER_DEATHS_MAX daemons in a row ends itself, and the others go on.
- * An executor is blamed by itself, as it may be somebody else than the session's owner.
+ * Whose doing it is when a daemon dies. Before anything that a session asks for is looked at, its page says
+ * so, and not any more when that was got through, see ledger_blame(). What it asks for is still there for the
+ * next daemon: so a session that is the end of LEDGER_DEATHS_MAX daemons in a row ends itself, and the others
+ * go on. An executor is blamed by itself, as it may be somebody else than the session's owner.
  *
  * Stores have to reach memory in their order: a process that is killed has made all of them up to an
  * instruction, and none after it, so it is the compiler alone that has to be kept from mending the order.
@@ -152,6 +152,8 @@ struct ledger_page {
     uint64_t executor;        /* the number of the one that is looked at; 0: none */
     uint64_t executor_died;   /* the same, when a daemon died last */
     uint64_t executor_deaths; /* in a row */
+    uint64_t due_ns;          /* what its owner owes to its rate, by CLOCK_MONOTONIC; 0: nothing */
+    uint64_t due_bytes_ns;    /* ... and to that of bytes */
 };
 
 _Static_assert(sizeof(struct ledger_page) <= LEDGER_ANSWER_AT, "page and answer share the first page");
