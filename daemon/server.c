@@ -30,7 +30,7 @@ static void server_stop(struct server *server)
         return;
     server->stopping = true;
     server->leaves = store_is_there(&server->store);
-    (void)sd_notify(0, "STOPPING=1");
+    (void)store_say(&server->store, "STOPPING=1");
     while (server->connections != NULL)
         connection_end(server->connections, STATUS_STOPPING, "the daemon stops");
     server->audit = audit_free(server->audit);
@@ -81,14 +81,11 @@ static void on_prepare(uv_prepare_t *handle)
     server->turn++;
 }
 
-/* By the store's socket, where there is one: sd_notify() would wait for a manager that has no room. */
 static void on_watchdog(uv_timer_t *timer)
 {
     const struct server *server = timer->data;
 
-    if (!store_is_there(&server->store))
-        (void)sd_notify(0, "WATCHDOG=1");
-    else if (store_say(&server->store, "WATCHDOG=1") == -EAGAIN)
+    if (store_say(&server->store, "WATCHDOG=1") == -EAGAIN)
         (void)uv_timer_start(timer, on_watchdog, RETRY_MS, uv_timer_get_repeat(timer));
 }
 
@@ -333,9 +330,6 @@ int server_serve_holders(struct server *server, int fd)
 
 void server_run(struct server *server)
 {
-    int error = sd_notify(0, "READY=1");
-
-    if (error < 0)
-        log_line(LOG_WARNING, "$NOTIFY_SOCKET: %s", strerror(-error));
+    store_tell(&server->store, "READY=1");
     (void)uv_run(&server->loop, UV_RUN_DEFAULT);
 }
