@@ -109,24 +109,17 @@ static struct policy *policy_of(const struct server *server, const struct ledger
     return policy;
 }
 
-/*
- * A session that has a trail keeps one: in the file if the policy still has one, else in the journal. False:
- * there is none to be had.
- */
+/* A session that has a trail keeps one: in the file if there still is one to be had, else in the journal. */
 static bool keep_audit(struct server *server, struct class *class)
 {
-    const char *file = server->policy->audit_file[0] != '\0' ? server->policy->audit_file : NULL;
+    const struct policy *policy = server->policy;
 
-    if (class->audit == AUDIT_OFF)
+    if (class->audit == AUDIT_FILE && policy->audit_file[0] != '\0' && !policy->is_broken &&
+        server_keep_audit(server, policy, AUDIT_FILE, false))
         return true;
-    if (class->audit == AUDIT_FILE && file == NULL)
+    if (class->audit == AUDIT_FILE)
         class->audit = AUDIT_JOURNAL;
-    if (server->audit == NULL)
-        server->audit =
-            audit_new(&server->loop, class->audit == AUDIT_FILE ? file : NULL, AUDIT_JOURNAL_SOCKET);
-    else if (class->audit == AUDIT_FILE)
-        return audit_reopen(server->audit, file);
-    return server->audit != NULL;
+    return server_keep_audit(server, policy, class->audit, false);
 }
 
 static void found_deinit(struct server *server, struct found *found)

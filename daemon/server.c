@@ -146,6 +146,21 @@ void server_set_policy(struct server *server, struct policy *policy)
     pools[QUOTA_QUEUED].total = QUEUED_MAX_BYTES;
 }
 
+bool server_keep_audit(struct server *server, const struct policy *policy, enum audit_to to, bool anew)
+{
+    const char *file = to == AUDIT_FILE && policy->audit_file[0] != '\0' ? policy->audit_file : NULL;
+
+    if (to == AUDIT_OFF)
+        return true;
+    if (server->audit == NULL) {
+        server->audit = audit_new(&server->loop, file, AUDIT_JOURNAL_SOCKET);
+        return server->audit != NULL;
+    }
+    if (file == NULL || (!anew && audit_has_file(server->audit)))
+        return true;
+    return audit_reopen(server->audit, file);
+}
+
 /* libuv would abort() where this returns NULL. Called at the start only, see reserve_watchers(). */
 static void *realloc_or_end(void *block, size_t bytes)
 {

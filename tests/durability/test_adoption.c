@@ -697,6 +697,41 @@ START_TEST(a_session_that_was_adopted_does_not_have_to_say_hello)
 }
 END_TEST
 
+/* It ends with the status that says not to start it again only where it has nobody to lose. */
+START_TEST(an_audit_file_that_can_t_be_opened_any_more_ends_no_session_and_lets_nobody_in)
+{
+    char config[256];
+    char file[96];
+    struct worker worker;
+    struct wire *late;
+
+    prepare("");
+    (void)snprintf(file, sizeof file, "%s/trail", broker.folder);
+    (void)snprintf(config, sizeof config, "[daemon]\naudit_file=%s\n[class default]\naudit=file\n", file);
+    supervised_configure(&broker, config);
+    start_daemon();
+    worker = work(1000);
+    await_stored(1);
+    broker_kill(&broker);
+    ck_assert_int_eq(unlink(file), 0);
+    ck_assert_int_eq(mkdir(file, 0777), 0);
+    start_daemon();
+    assert_logged(1, "sessions=1 connections=1");
+    assert_logged(1, "policy_refused: in_force=sessions");
+    assert_goes_on(&worker);
+    late = wire_new(broker_socket(&broker));
+    wire_expect_goodbye(late, STATUS_REFUSED, "the daemon's policy has a mistake");
+    wire_free(late);
+    broker_kill(&broker);
+    ck_assert_int_eq(rmdir(file), 0);
+    start_daemon();
+    assert_goes_on(&worker);
+    assert_serves();
+    leave(&worker);
+    stop();
+}
+END_TEST
+
 /* ---- Who is the end of each daemon ----------------------------------------------------------- */
 
 /* All of what it asks for is one request, which stays where it is while no daemon gets through with it. */
@@ -829,6 +864,7 @@ int main(void)
     tcase_add_test(tests, a_socket_of_someone_else_s_is_no_owner_s);
     tcase_add_test(tests, what_is_stored_twice_is_adopted_once_and_stays_stored);
     tcase_add_test(tests, a_session_that_was_adopted_does_not_have_to_say_hello);
+    tcase_add_test(tests, an_audit_file_that_can_t_be_opened_any_more_ends_no_session_and_lets_nobody_in);
     tcase_add_test(tests,
                    a_session_of_whose_request_three_daemons_die_before_they_do_it_ends_and_others_go_on);
     tcase_add_test(tests, a_session_of_which_three_daemons_die_while_they_adopt_it_ends_and_others_go_on);
