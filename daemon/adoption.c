@@ -109,24 +109,17 @@ static struct policy *policy_of(const struct server *server, const struct ledger
     return policy;
 }
 
-/*
- * A session that has a trail keeps one: in the file if the policy still has one, else in the journal. False:
- * there is none to be had.
- */
+/* A session that has a trail keeps one: in the file if there still is one to be had, else in the journal. */
 static bool keep_audit(struct server *server, struct class *class)
 {
-    const char *file = server->policy->audit_file[0] != '\0' ? server->policy->audit_file : NULL;
+    const struct policy *policy = server->policy;
 
-    if (class->audit == AUDIT_OFF)
+    if (class->audit == AUDIT_FILE && policy->audit_file[0] != '\0' && !policy->is_broken &&
+        server_keep_audit(server, policy, AUDIT_FILE, false))
         return true;
-    if (class->audit == AUDIT_FILE && file == NULL)
+    if (class->audit == AUDIT_FILE)
         class->audit = AUDIT_JOURNAL;
-    if (server->audit == NULL)
-        server->audit =
-            audit_new(&server->loop, class->audit == AUDIT_FILE ? file : NULL, AUDIT_JOURNAL_SOCKET);
-    else if (class->audit == AUDIT_FILE)
-        return audit_reopen(server->audit, file);
-    return server->audit != NULL;
+    return server_keep_audit(server, policy, class->audit, false);
 }
 
 static void found_deinit(struct server *server, struct found *found)
@@ -134,6 +127,23 @@ static void found_deinit(struct server *server, struct found *found)
     found->session = session_unref(found->session);
     found->account = account_unref(&server->quota, found->account);
     found->policy = policy_unref(found->policy);
+}
+
+/* What the session has, before there is one; NULL, or what is wrong. */
+static const char *prepare(struct server *server, const char *name, struct ledger *ledger,
+                           struct found *found)
+{
+    const struct ledger_page *page = ledger->page;
+    const char *flaw =
+        page->session == number_of(name, 0) ? ledger_begin_adoption(ledger) : "its ledger is another's";
+
+    if (flaw != NULL)
+        return flaw;
+    found->policy = policy_of(server, page);
+    found->account = quota_account(&server->quota, page->uid);
+    if (found->policy == NULL || found->account == NULL)
+        return "there is no memory for it";
+    return keep_audit(server, found->policy->classes[0]) ? NULL : "its audit trail can't be kept";
 }
 
 /* Takes ledger and arena out of `fds`. */
@@ -146,14 +156,7 @@ static bool adopt_session(struct server *server, const char *name, int fds[RECOR
     *found = (struct found){.session = NULL};
     if (flaw == NULL) {
         fds[PART_LEDGER] = -1;
-        found->policy = policy_of(server, ledger.page);
-        found->account = quota_account(&server->quota, ledger.page->uid);
-        if (ledger.page->session != number_of(name, 0))
-            flaw = "its ledger is another's";
-        else if (found->policy == NULL || found->account == NULL)
-            flaw = "there is no memory for it";
-        else if (!keep_audit(server, found->policy->classes[0]))
-            flaw = "its audit trail can't be kept";
+        flaw = prepare(server, name, &ledger, found);
         if (flaw == NULL) {
             found->session =
                 session_adopt(&ledger, fds[PART_ARENA], found->policy->classes[0], found->account, &flaw);
@@ -238,6 +241,8 @@ static const char *adopt_owner(struct server *server, int fds[RECORD_FDS_MAX], c
     fds[PART_SOCKET] = -1;
     owner->operations = found->session->ledger.page->operations;
     owner->refusals = found->session->ledger.page->refusals;
+    owner->due_ns = found->session->ledger.page->due_ns;
+    owner->due_bytes_ns = found->session->ledger.page->due_bytes_ns;
     connection_start_audit(owner);
     if (found->session->ledger.page->ring_inode != 0) {
         flaw = plane_adopt(&owner->plane, owner, fds[PART_RING], fds[PART_BELL]);
@@ -273,16 +278,30 @@ static bool adopt_parcel(struct server *server, const struct stored *stored, str
                                "the session did not survive a restart of the daemon, see its log");
     for (unsigned i = 0; i < RECORD_FDS_MAX; i++)
         fds[i] = close_fd(fds[i]);
+    if (is_there)
+        ledger_end_adoption(&found->session->ledger);
     return is_there;
+}
+
+static const char *find_executor_flaw(uint64_t number, const struct found *found)
+{
+    if (number == 0)
+        return "it has no number";
+    if (found == NULL)
+        return "its session is not there";
+    return ledger_died_too_often_of(&found->session->ledger, number)
+               ? "the daemon died of what it asks for, again and again"
+               : NULL;
 }
 
 static void adopt_executor(struct server *server, const struct stored *stored, const struct found *found)
 {
     struct connection *executor = NULL;
-    const char *flaw = number_of(stored->name, 1) == 0 ? "it has no number"
-                       : found == NULL                 ? "its session is not there"
-                                       : adopt_connection(server, stored->fd, found, &executor, true);
+    uint64_t number = number_of(stored->name, 1);
+    const char *flaw = find_executor_flaw(number, found);
 
+    if (flaw == NULL)
+        flaw = adopt_connection(server, stored->fd, found, &executor, true);
     if (flaw != NULL) {
         (void)close(stored->fd);
         drop(server, stored->name, flaw);
@@ -290,7 +309,7 @@ static void adopt_executor(struct server *server, const struct stored *stored, c
     }
     store_note(&server->store, stored->name);
     executor->is_stored = true;
-    executor->number = number_of(stored->name, 1);
+    executor->number = number;
 }
 
 /* ---- All ---------------------------------------------------------------------------------------- */

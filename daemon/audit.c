@@ -41,6 +41,7 @@ struct audit {
     uv_timer_t delay; /* the first record has waited */
     unsigned handles; /* of libuv's, still to be closed */
     struct audit_user *users;
+    bool has_file;
     int next_fd; /* of a file that the thread will go on in; -1: none */
     uint64_t complained_at_ns;
     /* The thread's, while it is busy. */
@@ -288,9 +289,15 @@ bool audit_reopen(struct audit *audit, const char *file)
     if (audit->next_fd >= 0)
         (void)close(audit->next_fd);
     audit->next_fd = fd;
+    audit->has_file = true;
     if (!audit->is_busy)
         replace_file(audit);
     return true;
+}
+
+bool audit_has_file(const struct audit *audit)
+{
+    return audit->has_file;
 }
 
 /* ---- Filling ------------------------------------------------------------------------------- */

@@ -71,6 +71,8 @@ struct audit *audit_free(struct audit *audit);
 
 /* Goes on in what is now behind that path. False: it can't, which was logged, and the old one stays. */
 bool audit_reopen(struct audit *audit, const char *file);
+/* Whether there is a file that it goes on in. */
+bool audit_has_file(const struct audit *audit);
 
 /* A session begins. */
 void audit_begin(struct audit *audit, struct audit_source *source);

@@ -148,6 +148,26 @@ void connection_end_session(struct server *server, struct session *session)
     arena_revoke(&session->arena);
 }
 
+void connection_blame(const struct connection *connection)
+{
+    if (connection->session == NULL)
+        return;
+    if (connection->is_executor)
+        ledger_blame_executor(&connection->session->ledger, connection->number);
+    else
+        ledger_blame(&connection->session->ledger);
+}
+
+void connection_absolve(const struct connection *connection)
+{
+    if (connection->session == NULL)
+        return;
+    if (connection->is_executor)
+        ledger_absolve_executor(&connection->session->ledger, connection->number);
+    else
+        ledger_absolve(&connection->session->ledger);
+}
+
 static void leave_session(struct connection *connection, enum status status)
 {
     struct server *server = connection->server;
@@ -173,6 +193,7 @@ static void leave_session(struct connection *connection, enum status status)
         if (session->refs == 1)
             connection_end_session(server, session);
     }
+    connection_absolve(connection);
     connection->session = session_unref(session);
 }
 
@@ -300,6 +321,10 @@ static void pace(struct connection *connection, size_t operations)
     put_due(&connection->due_ns, now, operations, class->rate);
     put_due(&connection->due_bytes_ns, now, bytes < PACED_MAX_BYTES ? bytes : PACED_MAX_BYTES,
             class->rate_bytes);
+    if (!connection->is_executor) {
+        connection->session->ledger.page->due_ns = connection->due_ns;
+        connection->session->ledger.page->due_bytes_ns = connection->due_bytes_ns;
+    }
 }
 
 bool connection_is_paced(const struct connection *connection)

@@ -91,6 +91,11 @@ void connection_put_off_reading(struct connection *connection, uint64_t wait_ns)
 /* Counts it, and logs the first ones. */
 void connection_note_refusal(struct connection *connection, const char *what, const struct result *result);
 
+/* Whatever it asks for is looked at from here on, and was got through: see ledger.h. It may have ended since.
+ */
+void connection_blame(const struct connection *connection);
+void connection_absolve(const struct connection *connection);
+
 /*
  * Ends it: the client is told why unless status is STATUS_OK. Its session is gone at once, the
  * connection is freed later, by the loop. One that lingers is closed for good.

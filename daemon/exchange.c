@@ -275,11 +275,14 @@ static void on_next_turn(uv_idle_t *idle)
 
     if (!may_run(connection))
         return;
+    connection_blame(connection);
     good = decode(connection->server, unfinished->bytes, unfinished->record_bytes, &record);
     assert(good); /* as it was before */
     (void)good;
-    if (!run_operations(connection, &record, &unfinished->next, &unfinished->out))
+    if (!run_operations(connection, &record, &unfinished->next, &unfinished->out)) {
+        connection_absolve(connection);
         return;
+    }
     connection->unfinished = NULL;
     connection->account->put_off--;
     (void)charge_set(&connection->queued, 0, 0);
@@ -289,6 +292,7 @@ static void on_next_turn(uv_idle_t *idle)
     connection_pace_request(connection, record.operations_count);
     send_reply(connection, &unfinished->out);
     free(unfinished);
+    connection_absolve(connection);
 }
 
 static void refuse_request(struct connection *connection, uint64_t id, const struct result *error)
@@ -473,6 +477,13 @@ static void read_record(struct connection *connection)
         handle_request(connection, &request, record.bytes);
 }
 
+static void serve_record(struct connection *connection)
+{
+    connection_blame(connection);
+    read_record(connection);
+    connection_absolve(connection);
+}
+
 void exchange_resume(struct connection *connection)
 {
     struct ledger *ledger = &connection->session->ledger;
@@ -480,7 +491,7 @@ void exchange_resume(struct connection *connection)
     connection->resumes = true;
     if (!connection->is_executor && ledger->done.kind != INTENT_NONE) {
         if ((ledger->done.key & LEDGER_KEY_SOCKET) != 0)
-            read_record(connection);
+            serve_record(connection);
         else if (plane_is_there(&connection->plane))
             (void)plane_serve(&connection->plane);
         if (connection->session == NULL)
@@ -488,7 +499,7 @@ void exchange_resume(struct connection *connection)
         ledger->done.kind = INTENT_NONE;
     }
     if (connection->unfinished == NULL && connection->pending == NULL)
-        plane_resume(&connection->plane);
+        connection_read_on(connection);
 }
 
 void exchange_on_poll(uv_poll_t *handle, int status, int events)
@@ -501,5 +512,5 @@ void exchange_on_poll(uv_poll_t *handle, int status, int events)
     else if (connection->pending != NULL)
         send_pending(connection);
     else if (has_room(connection) && may_run(connection))
-        read_record(connection);
+        serve_record(connection);
 }

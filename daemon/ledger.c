@@ -185,6 +185,11 @@ static void take_step(struct ledger_page *page)
     page->began_ns = 0;
     page->operations = 0;
     page->refusals = 0;
+    page->executor = 0;
+    page->executor_died = 0;
+    page->executor_deaths = 0;
+    page->due_ns = 0;
+    page->due_bytes_ns = 0;
     ledger_order();
     page->version = LEDGER_VERSION;
     ledger_order();
@@ -225,6 +230,46 @@ const char *ledger_adopt(struct ledger *ledger, int fd)
         *ledger = (struct ledger){.fd = -1};
     }
     return flaw;
+}
+
+/* Each of these before what it is about is forgotten: to be killed in between counts once more. */
+static void count_death(struct ledger_page *page)
+{
+    bool is_first = page->steps == page->died_at + 2;
+
+    page->deaths = is_first ? page->deaths + 1 : 1;
+    ledger_order();
+    page->died_at = page->steps;
+    ledger_order();
+    page->steps++;
+}
+
+static void count_executor_death(struct ledger_page *page)
+{
+    page->executor_deaths = page->executor == page->executor_died ? page->executor_deaths + 1 : 1;
+    ledger_order();
+    page->executor_died = page->executor;
+    ledger_order();
+    page->executor = 0;
+}
+
+const char *ledger_begin_adoption(struct ledger *ledger)
+{
+    struct ledger_page *page = ledger->page;
+
+    if (page->executor != 0)
+        count_executor_death(page);
+    if (page->steps % 2 != 0) {
+        count_death(page);
+        if (page->deaths >= LEDGER_DEATHS_MAX) {
+            page->state = LEDGER_ENDED; /* also where the store gives it to one more daemon */
+            return "the daemon died of what it asks for, again and again";
+        }
+    }
+    page->steps |= 1;
+    ledger_order();
+    LEDGER_STEP_OF("adopting", page->session);
+    return NULL;
 }
 
 /* ---- Parts ---------------------------------------------------------------------------------- */
@@ -293,19 +338,34 @@ void ledger_cut_units(struct ledger *ledger, uint64_t arena_bytes)
 }
 
 #ifdef JITBROKER_KILL_POINTS
+#include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
+
+static const char *kill_at(void)
+{
+    const char *text = getenv("JITBROKER_KILL_AT");
+
+    return text == NULL ? "" : text;
+}
 
 void ledger_step(void)
 {
     static unsigned long steps;
-    static unsigned long kill_at;
+    static unsigned long number;
 
-    if (steps++ == 0) {
-        const char *text = getenv("JITBROKER_KILL_AT");
+    if (steps++ == 0)
+        number = strtoul(kill_at(), NULL, 10);
+    if (steps == number)
+        (void)raise(SIGKILL);
+}
 
-        kill_at = text == NULL ? 0 : strtoul(text, NULL, 10);
-    }
-    if (steps == kill_at)
+void ledger_step_of(const char *what, uint64_t number)
+{
+    char name[64];
+
+    (void)snprintf(name, sizeof name, "%s-%" PRIu64, what, number);
+    if (strcmp(name, kill_at()) == 0)
         (void)raise(SIGKILL);
 }
 #endif

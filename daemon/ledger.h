@@ -24,6 +24,11 @@
  * All else can be done once more without harm. An intent counts only while the operation that it was written
  * for (its `key`) is the next one; to say that this is done is to forget it.
  *
+ * Whose doing it is when a daemon dies. Before anything that a session asks for is looked at, its page says
+ * so, and not any more when that was got through, see ledger_blame(). What it asks for is still there for the
+ * next daemon: so a session that is the end of LEDGER_DEATHS_MAX daemons in a row ends itself, and the others
+ * go on. An executor is blamed by itself, as it may be somebody else than the session's owner.
+ *
  * Stores have to reach memory in their order: a process that is killed has made all of them up to an
  * instruction, and none after it, so it is the compiler alone that has to be kept from mending the order.
  *
@@ -57,7 +62,9 @@
 #define LEDGER_READY (UINT64_C(1) << 62)
 #define LEDGER_SENT (UINT64_C(1) << 61)
 
-/* How often in a row a session's first step may be the end of the daemon before it is the end of the session.
+/*
+ * How often in a row what a session, or an executor, asks for first may be the end of the daemon before it is
+ * its own end.
  */
 #define LEDGER_DEATHS_MAX 3u
 
@@ -124,7 +131,7 @@ struct ledger_page {
     struct ledger_grants grants;
     char unit[LEDGER_UNIT_MAX_BYTES + 1];
 
-    _Alignas(64) uint64_t steps; /* odd: one is being done */
+    _Alignas(64) uint64_t steps; /* odd: something of the session is looked at, or done */
     uint64_t head;               /* entries of the ring that are done */
     uint64_t refused[2];         /* of them, refused; by whether head is odd */
     uint64_t answer_id;          /* the request on the socket; 0: none */
@@ -138,10 +145,15 @@ struct ledger_page {
     uint32_t deaths;     /* in a row */
     uint64_t died_at;    /* steps */
 
-    /* Since version 2. */
+    /* Since version 2; 0 where the daemon did not know of it. */
     uint64_t began_ns; /* the session, by CLOCK_MONOTONIC; 0: not known */
     uint64_t operations;
     uint64_t refusals;
+    uint64_t executor;        /* the number of the one that is looked at; 0: none */
+    uint64_t executor_died;   /* the same, when a daemon died last */
+    uint64_t executor_deaths; /* in a row */
+    uint64_t due_ns;          /* what its owner owes to its rate, by CLOCK_MONOTONIC; 0: nothing */
+    uint64_t due_bytes_ns;    /* ... and to that of bytes */
 };
 
 _Static_assert(sizeof(struct ledger_page) <= LEDGER_ANSWER_AT, "page and answer share the first page");
@@ -184,12 +196,15 @@ int ledger_reserve_units(struct ledger *ledger, uint64_t arena_bytes);
 /* Forgets what belongs to the arena beyond `arena_bytes`. */
 void ledger_cut_units(struct ledger *ledger, uint64_t arena_bytes);
 
-/* For tests that end the daemon at each of these places in turn. */
+/* For tests that end the daemon at each of these places in turn, or where it is that one's turn. */
 #ifdef JITBROKER_KILL_POINTS
 void ledger_step(void);
+void ledger_step_of(const char *what, uint64_t number);
 #define LEDGER_STEP() ledger_step()
+#define LEDGER_STEP_OF(what, number) ledger_step_of(what, number)
 #else
 #define LEDGER_STEP() ((void)0)
+#define LEDGER_STEP_OF(what, number) ((void)0)
 #endif
 
 /* What was stored before is stored before what follows. */
@@ -199,6 +214,58 @@ static inline void ledger_order(void)
     LEDGER_STEP();
 }
 
+/* ---- Whose doing it is when a daemon dies -------------------------------------------------- */
+
+/* From here on it is the session's; until it was got through, or the session has ended. */
+static inline void ledger_blame(struct ledger *ledger)
+{
+    ledger->page->steps |= 1;
+    ledger_order();
+    LEDGER_STEP_OF("session", ledger->page->session);
+}
+
+static inline void ledger_absolve(struct ledger *ledger)
+{
+    ledger_order();
+    ledger->page->steps += ledger->page->steps & 1;
+}
+
+/*
+ * To adopt the session is its doing as well. NULL; or why it is not to be: it was the end of as many daemons
+ * as it may.
+ */
+const char *ledger_begin_adoption(struct ledger *ledger);
+/* That it could be adopted says nothing of what it asks for: a death in its next turn is one in a row. */
+static inline void ledger_end_adoption(struct ledger *ledger)
+{
+    ledger_order();
+    ledger->page->steps &= ~UINT64_C(1);
+}
+
+/* An executor may be somebody else, whose doing is not the session's. */
+static inline void ledger_blame_executor(struct ledger *ledger, uint64_t number)
+{
+    ledger->page->executor = number;
+    ledger_order();
+    LEDGER_STEP_OF("executor", number);
+}
+
+static inline void ledger_absolve_executor(struct ledger *ledger, uint64_t number)
+{
+    ledger_order();
+    ledger->page->executor = 0;
+    if (ledger->page->executor_died == number)
+        ledger->page->executor_died = 0;
+}
+
+/* After adopting. */
+static inline bool ledger_died_too_often_of(const struct ledger *ledger, uint64_t executor)
+{
+    return ledger->page->executor_died == executor && ledger->page->executor_deaths >= LEDGER_DEATHS_MAX;
+}
+
+/* ---- Operations ---------------------------------------------------------------------------- */
+
 /* A step of the operation `ledger->key` begins, and is over; whole: the operation is. */
 static inline void ledger_begin(struct ledger *ledger)
 {
@@ -206,8 +273,6 @@ static inline void ledger_begin(struct ledger *ledger)
 
     if (ledger->done.kind == INTENT_NONE)
         page->intent.kind = INTENT_NONE;
-    ledger_order();
-    page->steps++;
     ledger_order();
 }
 
@@ -218,7 +283,6 @@ static inline void ledger_end(struct ledger *ledger, bool whole)
     ledger_order();
     if (!whole)
         page->intent.kind = INTENT_NONE;
-    page->steps++;
     ledger_order();
 }
 

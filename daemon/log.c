@@ -194,32 +194,35 @@ const char *log_event_name(enum log_event event)
     return events[event].name;
 }
 
-void log_line(enum log_priority priority, const char *format, ...)
+static void tell(enum log_priority priority, const char *format, va_list args)
 {
     static const struct log_journal_entry plain;
     struct line line = {.used = 0};
+
+    append(&line, format, args);
+    emit(priority, &line, &plain);
+}
+
+void log_line(enum log_priority priority, const char *format, ...)
+{
     va_list args;
 
     if (priority > level)
         return;
     va_start(args, format);
-    append(&line, format, args);
+    tell(priority, format, args);
     va_end(args);
-    emit(priority, &line, &plain);
 }
 
 void log_client(enum log_priority priority, const char *format, ...)
 {
-    static const struct log_journal_entry plain;
-    struct line line = {.used = 0};
     va_list args;
 
     if (priority > level || !may_tell())
         return;
     va_start(args, format);
-    append(&line, format, args);
+    tell(priority, format, args);
     va_end(args);
-    emit(priority, &line, &plain);
 }
 
 void log_set_level(enum log_priority priority)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* jitbrokerd: parse, set up, run. */
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,38 +111,69 @@ static void bound_addresses(const struct policy *policy)
 }
 
 /*
- * Starts the trail that a class of the policy asks for, or goes on in what is now behind its file's path.
- * False: it can't, which was logged. It never ends: there may be sessions of an older policy that it is for.
+ * The trail that some class of the policy asks for. One that is there goes on in the policy's file, whether a
+ * class still asks for that or not.
  */
 static bool start_audit(struct server *server, const struct policy *policy)
 {
-    bool wants_file = server->audit != NULL && policy->audit_file[0] != '\0';
-    bool wants_any = false;
+    enum audit_to to = server->audit == NULL ? AUDIT_OFF : AUDIT_FILE;
 
     for (size_t i = 0; i < policy->classes_count; i++) {
-        wants_any = wants_any || policy->classes[i]->audit != AUDIT_OFF;
-        wants_file = wants_file || policy->classes[i]->audit == AUDIT_FILE;
+        if (policy->classes[i]->audit > to)
+            to = policy->classes[i]->audit;
     }
-    if (server->audit != NULL)
-        return !wants_file || audit_reopen(server->audit, policy->audit_file);
-    if (!wants_any)
+    return server_keep_audit(server, policy, to, true);
+}
+
+/* Clients' and operators'. */
+#define PASSED_LISTENERS_MAX (SERVER_LISTENERS_MAX + 1)
+
+/* What systemd, or whoever started us, has passed. */
+struct passed {
+    struct stored *stored; /* an earlier daemon's */
+    unsigned stored_count;
+    struct stored listeners[PASSED_LISTENERS_MAX];
+    unsigned listeners_count;
+};
+
+static const char no_trail[] = "the audit trail that it asks for can't be kept; the log says why";
+
+/*
+ * The trail of the policy that a daemon starts with. That it can't be kept is a mistake like any other:
+ * whoever has a session keeps it, and if there is nobody, the daemon ends. False: it does.
+ */
+static bool start_first_audit(struct server *server, const struct passed *passed)
+{
+    if (start_audit(server, server->policy))
         return true;
-    server->audit = audit_new(&server->loop, wants_file ? policy->audit_file : NULL, AUDIT_JOURNAL_SOCKET);
-    return server->audit != NULL;
+    if (passed->stored_count == 0)
+        return false;
+    memcpy(server->policy_mistake, no_trail, sizeof no_trail);
+    server->policy->is_broken = true;
+    log_event(LOG_POLICY_REFUSED, NULL, no_trail, "in_force=sessions");
+    return true;
 }
 
 static const struct options *reload_options;
+
+/* The time is for a manager that waits for what it asked for itself (Type=notify-reload). */
+static void tell_of_reload(struct server *server)
+{
+    char text[64];
+
+    (void)snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, uv_hrtime() / 1000);
+    store_tell(&server->store, text);
+}
 
 static void reload(struct server *server)
 {
     struct policy *policy;
 
-    (void)sd_notify(0, "RELOADING=1");
+    tell_of_reload(server);
     policy = read_policy(reload_options, server->policy_mistake, POLICY_MISTAKE_BYTES);
     if (policy != NULL && !start_audit(server, policy)) {
         policy = policy_unref(policy);
-        (void)snprintf(server->policy_mistake, POLICY_MISTAKE_BYTES,
-                       "the audit trail that it asks for can't be kept; the log says why");
+        memcpy(server->policy_mistake, no_trail, sizeof no_trail);
     }
     if (policy == NULL) {
         log_event(LOG_POLICY_REFUSED, NULL, server->policy_mistake, "in_force=as_before");
@@ -155,7 +187,7 @@ static void reload(struct server *server)
                   (unsigned)server->connections_count);
         (void)policy_unref(policy);
     }
-    (void)sd_notify(0, "READY=1");
+    store_tell(&server->store, "READY=1");
 }
 
 static int listen_on(struct server *server, struct listen_path *path, mode_t mode)
@@ -173,17 +205,6 @@ static int listen_on(struct server *server, struct listen_path *path, mode_t mod
 
 /* Of a private broker's that serves many. */
 #define PRIVATE_SESSIONS_MAX 2048u
-
-/* Clients' and operators'. */
-#define PASSED_LISTENERS_MAX (SERVER_LISTENERS_MAX + 1)
-
-/* What systemd, or whoever started us, has passed. */
-struct passed {
-    struct stored *stored; /* an earlier daemon's */
-    unsigned stored_count;
-    struct stored listeners[PASSED_LISTENERS_MAX];
-    unsigned listeners_count;
-};
 
 /* False: it can't be served, which was logged. */
 static bool sort_passed(struct passed *passed)
@@ -402,8 +423,7 @@ static int serve(const struct options *options, struct server *server, struct pa
     struct listen_path admin_path = {.bound = false};
     int error;
 
-    /* A trail that is asked for and can't be kept is a mistake of the configuration: nobody is served. */
-    if (!start_audit(server, server->policy))
+    if (!start_first_audit(server, passed))
         return EXIT_CONFIG;
     adopt(server, passed);
     bound_addresses(server->policy);
@@ -455,8 +475,8 @@ int main(int argc, char **argv)
     if (!sort_passed(&passed))
         return EXIT_FAILURE;
     policy = choose_policy(&options, &passed, mistake, sizeof mistake);
-    if (policy == NULL)
-        return EXIT_CONFIG;
+    if (policy == NULL) /* not even for those who were there: then there is no memory, and may be later */
+        return passed.stored_count > 0 ? EXIT_FAILURE : EXIT_CONFIG;
 
     ignore_signals();
     process_harden();

@@ -319,6 +319,7 @@ bool plane_serve(struct plane *plane)
         return true;
     }
     plane->idle_since_ns = 0;
+    ledger_blame(&plane->connection->session->ledger);
     ring_prefetch(&plane->ring, plane->head, plane->staged);
     ring_note_daemon_cpu(&plane->ring, plane->connection->server->poller.cpu);
     while (plane->head < end_at && !batch.is_long && *moved_bytes - began_bytes < BATCH_BYTES) {
@@ -339,5 +340,6 @@ bool plane_serve(struct plane *plane)
         tell(plane);
     plane->connection->server->poller.moved_bytes += *moved_bytes - began_bytes;
     connection_pace(plane->connection, (size_t)(plane->head - began_at));
+    connection_absolve(plane->connection);
     return true;
 }

@@ -30,7 +30,7 @@ static void server_stop(struct server *server)
         return;
     server->stopping = true;
     server->leaves = store_is_there(&server->store);
-    (void)sd_notify(0, "STOPPING=1");
+    (void)store_say(&server->store, "STOPPING=1");
     while (server->connections != NULL)
         connection_end(server->connections, STATUS_STOPPING, "the daemon stops");
     server->audit = audit_free(server->audit);
@@ -81,14 +81,11 @@ static void on_prepare(uv_prepare_t *handle)
     server->turn++;
 }
 
-/* By the store's socket, where there is one: sd_notify() would wait for a manager that has no room. */
 static void on_watchdog(uv_timer_t *timer)
 {
     const struct server *server = timer->data;
 
-    if (!store_is_there(&server->store))
-        (void)sd_notify(0, "WATCHDOG=1");
-    else if (store_say(&server->store, "WATCHDOG=1") == -EAGAIN)
+    if (store_say(&server->store, "WATCHDOG=1") == -EAGAIN)
         (void)uv_timer_start(timer, on_watchdog, RETRY_MS, uv_timer_get_repeat(timer));
 }
 
@@ -147,6 +144,21 @@ void server_set_policy(struct server *server, struct policy *policy)
         log_line(LOG_WARNING, "fewer descriptors than sessions_max= needs: more take a restart");
     pools[QUOTA_BYTES].total = policy->bytes_max == 0 ? half_of_memory() : policy->bytes_max;
     pools[QUOTA_QUEUED].total = QUEUED_MAX_BYTES;
+}
+
+bool server_keep_audit(struct server *server, const struct policy *policy, enum audit_to to, bool anew)
+{
+    const char *file = to == AUDIT_FILE && policy->audit_file[0] != '\0' ? policy->audit_file : NULL;
+
+    if (to == AUDIT_OFF)
+        return true;
+    if (server->audit == NULL) {
+        server->audit = audit_new(&server->loop, file, AUDIT_JOURNAL_SOCKET);
+        return server->audit != NULL;
+    }
+    if (file == NULL || (!anew && audit_has_file(server->audit)))
+        return true;
+    return audit_reopen(server->audit, file);
 }
 
 /* libuv would abort() where this returns NULL. Called at the start only, see reserve_watchers(). */
@@ -333,9 +345,6 @@ int server_serve_holders(struct server *server, int fd)
 
 void server_run(struct server *server)
 {
-    int error = sd_notify(0, "READY=1");
-
-    if (error < 0)
-        log_line(LOG_WARNING, "$NOTIFY_SOCKET: %s", strerror(-error));
+    store_tell(&server->store, "READY=1");
     (void)uv_run(&server->loop, UV_RUN_DEFAULT);
 }

@@ -77,6 +77,13 @@ void server_deinit(struct server *server);
  */
 void server_set_policy(struct server *server, struct policy *policy);
 
+/*
+ * Has the trail that a class asks for: in the policy's file, or in the journal. `anew`: it goes on in what is
+ * behind the file's path now. False: it can't, which was logged. It never ends: there may be sessions of an
+ * older policy that it is for.
+ */
+bool server_keep_audit(struct server *server, const struct policy *policy, enum audit_to to, bool anew);
+
 /* Accepts from a listening SOCK_SEQPACKET socket, which it takes over. 0 or -errno. */
 int server_listen(struct server *server, int fd);
 

@@ -242,19 +242,6 @@ static bool undo_intent(struct session *session)
     return true;
 }
 
-/* A session that is the end of every daemon that adopts it has to end before them. */
-static bool has_died_too_often(struct ledger_page *page)
-{
-    bool is_first = page->steps == page->died_at + 2;
-
-    if (page->steps % 2 == 0)
-        return false;
-    page->deaths = is_first ? page->deaths + 1 : 1;
-    page->died_at = page->steps;
-    page->steps++;
-    return page->deaths >= LEDGER_DEATHS_MAX;
-}
-
 static const char *adopt_heap(struct session *session)
 {
     struct ledger_page *page = session->ledger.page;
@@ -311,8 +298,6 @@ struct session *session_adopt(struct ledger *ledger, int arena_fd, const struct 
     }
     session->ledger = *ledger;
     *ledger = (struct ledger){.fd = -1};
-    if (*flaw == NULL && has_died_too_often(page))
-        *flaw = "the daemon died of what it asks for, again and again";
     if (*flaw == NULL)
         *flaw = adopt_heap(session);
     if (*flaw != NULL)

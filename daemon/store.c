@@ -15,12 +15,11 @@
 
 #define PACE_NS (UINT64_C(1000000000) / STORE_RATE)
 
-struct store_removal {
-    struct store_removal *next;
-    char name[STORE_NAME_MAX_BYTES + 1];
+struct store_message {
+    struct store_message *next;
+    char text[];
 };
 
-/* Not by sd_notify(), which waits where the manager is slow. */
 static int connect_to_manager(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -52,7 +51,7 @@ void store_init(struct store *store, uv_loop_t *loop)
     *store = (struct store){.socket = -1, .count_max = UINT64_MAX};
     if (room != NULL)
         store->count_max = strtoull(room, NULL, 10);
-    if (path == NULL || store->count_max == 0)
+    if (path == NULL)
         return;
     store->socket = connect_to_manager(path);
     if (store->socket >= 0 && uv_poll_init(loop, &store->poll, store->socket) != 0) {
@@ -64,22 +63,19 @@ void store_init(struct store *store, uv_loop_t *loop)
         log_line(LOG_WARNING, "$NOTIFY_SOCKET: %s: sessions end with this process", strerror(-store->socket));
 }
 
-static int send_removal(const struct store *store, const char *name)
+int store_say(const struct store *store, const char *text)
 {
-    char text[STORE_NAME_MAX_BYTES + 32];
-    int length = snprintf(text, sizeof text, "FDSTOREREMOVE=1\nFDNAME=%.*s", (int)STORE_NAME_MAX_BYTES, name);
-
-    return record_send(store->socket, false, text, (size_t)length, NULL, 0);
+    return store->socket < 0 ? 0 : record_send(store->socket, false, text, strlen(text), NULL, 0);
 }
 
 /* In their order, as far as there is room. */
-static void remove_pending(struct store *store)
+static void say_what_waits(struct store *store)
 {
-    while (store->removals != NULL && send_removal(store, store->removals->name) != -EAGAIN) {
-        struct store_removal *done = store->removals;
+    while (store->waiting != NULL && store_say(store, store->waiting->text) != -EAGAIN) {
+        struct store_message *said = store->waiting;
 
-        store->removals = done->next;
-        free(done);
+        store->waiting = said->next;
+        free(said);
     }
 }
 
@@ -88,9 +84,28 @@ static void on_room(uv_poll_t *poll, int status, int events)
     struct store *store = poll->data;
 
     (void)status, (void)events;
-    remove_pending(store);
-    if (store->removals == NULL)
+    say_what_waits(store);
+    if (store->waiting == NULL)
         (void)uv_poll_stop(poll);
+}
+
+void store_tell(struct store *store, const char *text)
+{
+    struct store_message **end = &store->waiting;
+    size_t bytes = strlen(text) + 1;
+    struct store_message *message;
+
+    if (store->waiting == NULL && store_say(store, text) != -EAGAIN)
+        return;
+    message = malloc(sizeof *message + bytes);
+    if (message == NULL)
+        return; /* the next process does it */
+    message->next = NULL;
+    memcpy(message->text, text, bytes);
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = message;
+    (void)uv_poll_start(&store->poll, UV_WRITABLE, on_room);
 }
 
 void store_deinit(struct store *store)
@@ -98,20 +113,15 @@ void store_deinit(struct store *store)
     if (store->socket < 0)
         return;
     uv_close((uv_handle_t *)&store->poll, NULL);
-    remove_pending(store);
-    while (store->removals != NULL) {
-        struct store_removal *left = store->removals;
+    say_what_waits(store);
+    while (store->waiting != NULL) {
+        struct store_message *left = store->waiting;
 
-        store->removals = left->next;
+        store->waiting = left->next;
         free(left);
     }
     (void)close(store->socket);
     store->socket = -1;
-}
-
-int store_say(const struct store *store, const char *text)
-{
-    return record_send(store->socket, false, text, strlen(text), NULL, 0);
 }
 
 /* The user's; or, where it has none yet, that of who is least ahead, for the user to take over as it is. */
@@ -134,7 +144,7 @@ static bool has_room(const struct store *store)
 {
     struct pollfd manager = {.fd = store->socket, .events = POLLOUT};
 
-    return store->removals == NULL && poll(&manager, 1, 0) != 0;
+    return store->waiting == NULL && poll(&manager, 1, 0) != 0;
 }
 
 uint64_t store_wait_ns(struct store *store, uid_t uid, uint64_t now_ns)
@@ -142,7 +152,7 @@ uint64_t store_wait_ns(struct store *store, uid_t uid, uint64_t now_ns)
     uint64_t due_ns = find_pace(store, uid)->due_ns;
     uint64_t allowed_ns = now_ns + (STORE_BURST - 1) * PACE_NS;
 
-    if (store->socket < 0)
+    if (!store_is_there(store))
         return 0;
     if (due_ns > allowed_ns)
         return due_ns - allowed_ns;
@@ -191,7 +201,7 @@ int store_add(struct store *store, const char *name, const int *fds, unsigned co
 {
     int error;
 
-    if (store->socket < 0)
+    if (!store_is_there(store))
         return 0;
     if (store->count >= store->count_max || store->names_bytes + strlen(name) + 1 > STORE_NAMES_MAX_BYTES)
         return -ENOSPC;
@@ -214,21 +224,12 @@ unsigned store_unpack(int parcel, int fds[RECORD_FDS_MAX])
 
 void store_remove(struct store *store, const char *name)
 {
-    struct store_removal **end = &store->removals;
-    struct store_removal *removal;
+    char text[STORE_NAME_MAX_BYTES + 32];
 
-    if (store->socket < 0)
+    if (!store_is_there(store))
         return;
     store->names_bytes -= strlen(name) + 1;
     store->count--;
-    if (store->removals == NULL && send_removal(store, name) != -EAGAIN)
-        return;
-    removal = calloc(1, sizeof *removal);
-    if (removal == NULL)
-        return; /* the next process does it */
-    memcpy(removal->name, name, strnlen(name, STORE_NAME_MAX_BYTES));
-    while (*end != NULL)
-        end = &(*end)->next;
-    *end = removal;
-    (void)uv_poll_start(&store->poll, UV_WRITABLE, on_room);
+    (void)snprintf(text, sizeof text, "FDSTOREREMOVE=1\nFDNAME=%.*s", (int)STORE_NAME_MAX_BYTES, name);
+    store_tell(store, text);
 }

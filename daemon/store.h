@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The service manager's fd store (sd_notify(3), FDSTORE=1): what is in it outlives this process, and
- * comes back to the next one by LISTEN_FDS.
+ * The service manager, as sd_notify(3) has it, and its fd store (FDSTORE=1): what is in that outlives this
+ * process, and comes back to the next one by LISTEN_FDS. Whatever is said to the manager is said here.
  *
  * Invariants:
  * - The manager, which serves the whole machine, has little to do for a user who comes and goes without end:
  *   each may add so many a second. Who would be ahead of that waits.
- * - What is to be removed goes before what is to be added: so the manager never has more than we count.
- * - To add waits for nothing: who has no room now is told so, and the client waits, not the daemon.
- * - What is to be removed is removed, later if need be. Until then it is only a burden: a ledger says
- *   by itself that its session has ended.
+ * - Nothing waits for a manager that has no room, as sd_notify() would. What has to arrive, as what is to be
+ *   removed, arrives later, in its order; who has something to add is told, and the client waits.
+ * - What is to be removed goes before what is to be added: so the manager never has more than we count. Until
+ *   it is removed it is only a burden: a ledger says by itself that its session has ended.
  */
 #ifndef DAEMON_STORE_H
 #define DAEMON_STORE_H
@@ -33,7 +33,7 @@
 /* How long to wait for a manager that has no room. */
 #define STORE_RETRY_NS UINT64_C(10000000)
 
-struct store_removal;
+struct store_message;
 
 struct store_pace {
     uid_t uid;
@@ -41,27 +41,31 @@ struct store_pace {
 };
 
 struct store {
-    int socket;                     /* to the manager; -1: there is none, and nothing is stored */
-    uv_poll_t poll;                 /* of the socket, while there are removals */
-    struct store_removal *removals; /* that the manager had no room for yet */
-    size_t names_bytes;             /* of all that is stored, each with a separator */
-    uint64_t count;                 /* of them */
-    uint64_t count_max;             /* that the manager takes; UINT64_MAX: it does not say */
+    int socket;                    /* to the manager; -1: there is none */
+    uv_poll_t poll;                /* of the socket, while something waits */
+    struct store_message *waiting; /* what the manager had no room for yet */
+    size_t names_bytes;            /* of all that is stored, each with a separator */
+    uint64_t count;                /* of them */
+    uint64_t count_max;            /* that the manager takes; UINT64_MAX: it does not say */
     struct store_pace paces[STORE_PACES];
 };
 
-/* Connects to $NOTIFY_SOCKET, if there is one and the manager may have a store. */
+/* Connects to $NOTIFY_SOCKET, if there is one. */
 void store_init(struct store *store, uv_loop_t *loop);
-/* Tries once more to remove what is to be; what is left the next process finds to be nobody's. */
+/* Tries once more to say what waits; what is to be removed then the next process finds to be nobody's. */
 void store_deinit(struct store *store);
 
+/* Whether something can be stored: there is a manager, and it may keep something. */
 static inline bool store_is_there(const struct store *store)
 {
-    return store->socket >= 0;
+    return store->socket >= 0 && store->count_max > 0;
 }
 
-/* Tells the manager something else, without waiting. 0 or -errno: -EAGAIN where it has no room. */
+/* Tells the manager, now or not at all. 0, also where there is none, or -errno: -EAGAIN where it has no room.
+ */
 int store_say(const struct store *store, const char *text);
+/* The same, later if need be: after what waits already. */
+void store_tell(struct store *store, const char *text);
 
 /* 0: that user may add something, and there is room; or how long to wait before asking once more. */
 uint64_t store_wait_ns(struct store *store, uid_t uid, uint64_t now_ns);

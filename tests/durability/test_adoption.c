@@ -5,6 +5,7 @@
  */
 #include <check.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon/ledger.h"
@@ -42,6 +44,7 @@ static struct {
 } stored[STORED_MAX];
 static unsigned stored_count;
 static char last_removal[1024];
+static const char *kill_at; /* where a daemon that can is to kill itself; NULL: nowhere */
 
 /* ---- The manager ------------------------------------------------------------------------ */
 
@@ -135,19 +138,35 @@ static void run_daemon(void)
     (void)setenv("LISTEN_FDS", number, 1);
     (void)snprintf(number, sizeof number, "%d", (int)getpid());
     (void)setenv("LISTEN_PID", number, 1);
+    if (kill_at != NULL)
+        (void)setenv("JITBROKER_KILL_AT", kill_at, 1);
     (void)execv(broker.program, (char *const *)(uintptr_t)arguments);
     _exit(127);
 }
 
-/* Waits until it serves; what it does with what is stored is done then. */
-static void start_daemon(void)
+static void launch_daemon(void)
 {
     broker.pid = fork();
     ck_assert_int_ge(broker.pid, 0);
     if (broker.pid == 0)
         run_daemon();
+}
+
+/* Waits until it serves; what it does with what is stored is done then. */
+static void start_daemon(void)
+{
+    launch_daemon();
     while (!hear())
         continue;
+}
+
+static void await_its_death(void)
+{
+    int status;
+
+    ck_assert_int_eq(waitpid(broker.pid, &status, 0), broker.pid);
+    ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    broker.pid = 0;
 }
 
 static void prepare(const char *config)
@@ -678,6 +697,155 @@ START_TEST(a_session_that_was_adopted_does_not_have_to_say_hello)
 }
 END_TEST
 
+/* It ends with the status that says not to start it again only where it has nobody to lose. */
+START_TEST(an_audit_file_that_can_t_be_opened_any_more_ends_no_session_and_lets_nobody_in)
+{
+    char config[256];
+    char file[96];
+    struct worker worker;
+    struct wire *late;
+
+    prepare("");
+    (void)snprintf(file, sizeof file, "%s/trail", broker.folder);
+    (void)snprintf(config, sizeof config, "[daemon]\naudit_file=%s\n[class default]\naudit=file\n", file);
+    supervised_configure(&broker, config);
+    start_daemon();
+    worker = work(1000);
+    await_stored(1);
+    broker_kill(&broker);
+    ck_assert_int_eq(unlink(file), 0);
+    ck_assert_int_eq(mkdir(file, 0777), 0);
+    start_daemon();
+    assert_logged(1, "sessions=1 connections=1");
+    assert_logged(1, "policy_refused: in_force=sessions");
+    assert_goes_on(&worker);
+    late = wire_new(broker_socket(&broker));
+    wire_expect_goodbye(late, STATUS_REFUSED, "the daemon's policy has a mistake");
+    wire_free(late);
+    broker_kill(&broker);
+    ck_assert_int_eq(rmdir(file), 0);
+    start_daemon();
+    assert_goes_on(&worker);
+    assert_serves();
+    leave(&worker);
+    stop();
+}
+END_TEST
+
+/* ---- Who is the end of each daemon ----------------------------------------------------------- */
+
+/* All of what it asks for is one request, which stays where it is while no daemon gets through with it. */
+struct asking {
+    jitc_client *client;
+    void *span; /* to be queried; NULL: it asks how much there is */
+    int status;
+    pthread_t thread;
+};
+
+static void *ask(void *argument)
+{
+    struct asking *asking = argument;
+    jitc_stats stats = {.struct_size = sizeof stats};
+    jitc_span span;
+
+    asking->status = asking->span == NULL ? jitc_statistics(asking->client, &stats)
+                                          : jitc_query(asking->client, &span, asking->span);
+    return NULL;
+}
+
+static void begin_to_ask(struct asking *asking)
+{
+    ck_assert_int_eq(pthread_create(&asking->thread, NULL, ask, asking), 0);
+}
+
+static void assert_told_of_the_end(struct asking *asking)
+{
+    ck_assert_int_eq(pthread_join(asking->thread, NULL), 0);
+    ck_assert_int_eq(asking->status, JITC_E_DISCONNECTED);
+}
+
+/* As start_two(), with a daemon that can kill itself, and where the next ones do. */
+static void start_two_to_be_killed(struct worker *first, struct worker *second, const char *at)
+{
+    kill_at = NULL;
+    (void)setenv("JITBROKER_DAEMON", JITBROKERD_KILLED, 1);
+    start_two(first, second);
+    kill_at = at;
+}
+
+START_TEST(a_session_of_whose_request_three_daemons_die_before_they_do_it_ends_and_others_go_on)
+{
+    struct worker first;
+    struct worker second;
+    struct asking asking;
+
+    start_two_to_be_killed(&first, &second, "session-1");
+    asking = (struct asking){.client = first.client};
+    begin_to_ask(&asking);
+    for (unsigned i = 0; i < LEDGER_DEATHS_MAX; i++) {
+        start_daemon();
+        await_its_death();
+    }
+    assert_second_goes_on(&first, &second,
+                          "not adopted: session-1: the daemon died of what it asks for, again and again");
+    assert_told_of_the_end(&asking);
+}
+END_TEST
+
+START_TEST(a_session_of_which_three_daemons_die_while_they_adopt_it_ends_and_others_go_on)
+{
+    struct worker first;
+    struct worker second;
+
+    start_two_to_be_killed(&first, &second, "adopting-1");
+    for (unsigned i = 0; i < LEDGER_DEATHS_MAX; i++) {
+        launch_daemon();
+        await_its_death();
+    }
+    assert_second_goes_on(&first, &second,
+                          "not adopted: session-1: the daemon died of what it asks for, again and again");
+}
+END_TEST
+
+START_TEST(an_executor_of_whose_request_three_daemons_die_ends_and_its_session_goes_on)
+{
+    struct worker worker;
+    struct asking asking;
+    jitc_info info = {.struct_size = sizeof info};
+    jitc_info other = {.struct_size = sizeof other};
+    int fd;
+
+    kill_at = NULL;
+    (void)setenv("JITBROKER_DAEMON", JITBROKERD_KILLED, 1);
+    prepare("");
+    start_daemon();
+    worker = work(1000);
+    assert_status(JITC_OK, "", jitc_open_executor(worker.client, &fd));
+    assert_status(JITC_OK, "", jitc_attach(&asking.client, fd));
+    assert_status(JITC_OK, "", jitc_describe(worker.client, &info));
+    assert_status(JITC_OK, "", jitc_describe(asking.client, &other));
+    asking.span = (uint8_t *)other.base + ((uint8_t *)worker.span.rx - (uint8_t *)info.base);
+    await_stored(2);
+    assert_goes_on(&worker); /* who is answered after the executor finds that to be over */
+    broker_kill(&broker);
+    kill_at = "executor-1";
+    begin_to_ask(&asking);
+    for (unsigned i = 0; i < LEDGER_DEATHS_MAX; i++) {
+        start_daemon();
+        await_its_death();
+    }
+    start_daemon();
+    assert_logged(1, "not adopted: executor-1-1: the daemon died of what it asks for, again and again");
+    assert_goes_on(&worker);
+    await_stored(1);
+    ck_assert_str_eq(stored[0].name, "session-1");
+    assert_told_of_the_end(&asking);
+    (void)jitc_close(asking.client);
+    leave(&worker);
+    stop();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("adoption");
@@ -696,6 +864,11 @@ int main(void)
     tcase_add_test(tests, a_socket_of_someone_else_s_is_no_owner_s);
     tcase_add_test(tests, what_is_stored_twice_is_adopted_once_and_stays_stored);
     tcase_add_test(tests, a_session_that_was_adopted_does_not_have_to_say_hello);
+    tcase_add_test(tests, an_audit_file_that_can_t_be_opened_any_more_ends_no_session_and_lets_nobody_in);
+    tcase_add_test(tests,
+                   a_session_of_whose_request_three_daemons_die_before_they_do_it_ends_and_others_go_on);
+    tcase_add_test(tests, a_session_of_which_three_daemons_die_while_they_adopt_it_ends_and_others_go_on);
+    tcase_add_test(tests, an_executor_of_whose_request_three_daemons_die_ends_and_its_session_goes_on);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }

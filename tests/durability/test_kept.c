@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/harness/code.h"
@@ -335,6 +336,55 @@ START_TEST(an_executor_that_was_ended_stays_so_where_the_supervisor_did_not_come
 }
 END_TEST
 
+/* ---- Rates ----------------------------------------------------------------------------------------- */
+
+#define LARGE_BYTES (32u << 10)
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* By each of them a write of so many bytes is followed by the next one half a second later; 0.1 s is a burst.
+ */
+static const char *const rates[] = {FOR_ALL "rate=2\n", FOR_ALL "rate=0 64K\n"};
+
+static void write_large(jitc_client *client, jitc_span *span)
+{
+    static const uint8_t bytes[LARGE_BYTES];
+
+    assert_status(JITC_OK, "", jitc_write(client, span, 0, bytes, sizeof bytes, JITC_WRITE_DEFAULT));
+}
+
+START_TEST(who_is_ahead_of_its_rate_is_so_for_the_next_daemon)
+{
+    jitc_client *client;
+    jitc_client *other;
+    jitc_span span;
+    uint64_t began_ms;
+
+    start(rates[_i]);
+    ck_assert_int_eq(seteuid(WORKER_UID), 0);
+    client = broker_connect(&broker, NULL);
+    assert_status(JITC_OK, "", jitc_alloc(client, &span, LARGE_BYTES));
+    (void)sleep(2); /* by then the alloc is paid for */
+    began_ms = now_ms();
+    write_large(client, &span);
+    write_large(client, &span);
+    other = broker_connect(&broker, NULL); /* whose turn comes after the one that did it */
+    ck_assert_int_eq(seteuid(0), 0);
+    end_with(SIGKILL, false);
+    write_large(client, &span);
+    ck_assert_uint_ge(now_ms() - began_ms, 800);
+    (void)jitc_close(other);
+    (void)jitc_close(client);
+    broker_stop(&broker);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("kept");
@@ -352,6 +402,8 @@ int main(void)
                    with_a_wrong_policy_those_who_were_there_are_served_and_no_others_until_it_is_right);
     tcase_add_test(tests,
                    an_executor_that_was_ended_stays_so_where_the_supervisor_did_not_come_to_hear_of_it);
+    tcase_add_loop_test(tests, who_is_ahead_of_its_rate_is_so_for_the_next_daemon, 0,
+                        (int)(sizeof rates / sizeof rates[0]));
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }

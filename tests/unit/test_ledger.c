@@ -142,11 +142,19 @@ static const char *adopt(void)
     int fd = dup(ledger_fd);
     const char *flaw = ledger_adopt(&ledger, fd);
 
-    if (flaw == NULL)
-        session = session_adopt(&ledger, dup(arena_fd), class, account, &flaw);
-    else
+    if (flaw != NULL) {
         ck_assert_int_eq(close(fd), 0); /* the caller's still */
+        return flaw;
+    }
+    flaw = ledger_begin_adoption(&ledger);
+    if (flaw != NULL) {
+        ledger_deinit(&ledger);
+        return flaw;
+    }
+    session = session_adopt(&ledger, dup(arena_fd), class, account, &flaw);
     ck_assert_int_eq(flaw == NULL, session != NULL);
+    if (flaw == NULL)
+        ledger_end_adoption(&session->ledger);
     return flaw;
 }
 
@@ -783,27 +791,51 @@ END_TEST
 
 static const char of_what_it_asks[] = "the daemon died of what it asks for, again and again";
 
-static void die_in_a_step(void)
+static void die_in_a_turn(void)
 {
-    ledger_begin(&session->ledger);
+    ledger_blame(&session->ledger);
     leave();
 }
 
-START_TEST(a_session_whose_first_step_ends_three_daemons_ends)
+static void take_a_turn(void)
+{
+    ledger_blame(&session->ledger);
+    ledger_absolve(&session->ledger);
+}
+
+START_TEST(a_session_whose_first_turn_ends_three_daemons_ends)
 {
     begin(false, false);
     for (unsigned i = 1; i < LEDGER_DEATHS_MAX; i++) {
-        die_in_a_step();
+        die_in_a_turn();
         assert_flaw(NULL, adopt());
         ck_assert_uint_eq(page->deaths, i);
     }
-    die_in_a_step();
+    die_in_a_turn();
+    assert_flaw(of_what_it_asks, adopt());
+    assert_flaw("its session has ended", adopt()); /* that it is removed may come late */
+    end();
+}
+END_TEST
+
+/* The last of them has to die of it before it has all of it. */
+START_TEST(a_session_that_ends_three_daemons_while_they_adopt_it_ends)
+{
+    struct ledger ledger;
+
+    begin(false, false);
+    leave();
+    for (unsigned i = 0; i < LEDGER_DEATHS_MAX; i++) {
+        ck_assert_ptr_null(ledger_adopt(&ledger, dup(ledger_fd)));
+        assert_flaw(NULL, ledger_begin_adoption(&ledger));
+        ledger_deinit(&ledger);
+    }
     assert_flaw(of_what_it_asks, adopt());
     end();
 }
 END_TEST
 
-START_TEST(daemons_that_died_between_steps_or_not_at_their_first_one_do_not_count)
+START_TEST(daemons_that_died_between_turns_or_not_at_their_first_one_do_not_count)
 {
     begin(false, false);
     for (unsigned i = 0; i < 2 * LEDGER_DEATHS_MAX; i++) {
@@ -811,19 +843,52 @@ START_TEST(daemons_that_died_between_steps_or_not_at_their_first_one_do_not_coun
         ck_assert_uint_eq(page->deaths, 0);
     }
     for (unsigned i = 0; i < 2 * LEDGER_DEATHS_MAX; i++) {
-        (void)alloc(64);
-        die_in_a_step();
+        take_a_turn();
+        die_in_a_turn();
         assert_flaw(NULL, adopt());
         ck_assert_uint_eq(page->deaths, 1);
     }
     /* One that got on begins the count anew. */
-    die_in_a_step();
+    die_in_a_turn();
     assert_flaw(NULL, adopt());
     ck_assert_uint_eq(page->deaths, 2);
-    (void)alloc(64);
-    die_in_a_step();
+    take_a_turn();
+    die_in_a_turn();
     assert_flaw(NULL, adopt());
     ck_assert_uint_eq(page->deaths, 1);
+    end();
+}
+END_TEST
+
+static void die_of_executor(uint64_t number)
+{
+    ledger_blame_executor(&session->ledger, number);
+    leave();
+    assert_flaw(NULL, adopt());
+}
+
+START_TEST(an_executor_whose_first_turn_ends_three_daemons_is_to_end_and_not_its_session)
+{
+    begin(false, false);
+    for (unsigned i = 1; i < LEDGER_DEATHS_MAX; i++)
+        die_of_executor(7);
+    ck_assert(!ledger_died_too_often_of(&session->ledger, 7));
+    die_of_executor(8); /* another one is not the same */
+    die_of_executor(7);
+    ck_assert(!ledger_died_too_often_of(&session->ledger, 7));
+    for (unsigned i = 0; i < 2 * LEDGER_DEATHS_MAX; i++) { /* nor one that got on */
+        ledger_blame_executor(&session->ledger, 7);
+        ledger_absolve_executor(&session->ledger, 7);
+        die_of_executor(7);
+        ck_assert(!ledger_died_too_often_of(&session->ledger, 7));
+    }
+    for (unsigned i = 1; i < LEDGER_DEATHS_MAX; i++)
+        die_of_executor(7);
+    ck_assert(ledger_died_too_often_of(&session->ledger, 7));
+    ck_assert(!ledger_died_too_often_of(&session->ledger, 8));
+    come_back();
+    ck_assert(ledger_died_too_often_of(&session->ledger, 7)); /* that it is removed may come late */
+    ck_assert_uint_eq(page->deaths, 0);
     end();
 }
 END_TEST
@@ -946,8 +1011,10 @@ int main(void)
     tcase_add_test(undoing, a_patch_that_was_done_finds_what_it_found);
     tcase_add_test(undoing, a_patch_of_what_is_written_once_is_taken_back_and_done_again);
     tcase_add_test(undoing, a_patch_that_was_not_done_is_done);
-    tcase_add_test(rest, a_session_whose_first_step_ends_three_daemons_ends);
-    tcase_add_test(rest, daemons_that_died_between_steps_or_not_at_their_first_one_do_not_count);
+    tcase_add_test(rest, a_session_whose_first_turn_ends_three_daemons_ends);
+    tcase_add_test(rest, a_session_that_ends_three_daemons_while_they_adopt_it_ends);
+    tcase_add_test(rest, an_executor_whose_first_turn_ends_three_daemons_is_to_end_and_not_its_session);
+    tcase_add_test(rest, daemons_that_died_between_turns_or_not_at_their_first_one_do_not_count);
     tcase_add_test(rest, of_an_arena_that_was_sealed_nothing_changes_and_all_is_told);
     tcase_add_test(rest, what_was_granted_stays_granted_whatever_the_policy_says);
     suite_add_tcase(suite, fields);

@@ -136,6 +136,22 @@ START_TEST(what_is_to_be_removed_goes_before_what_is_to_be_added)
 }
 END_TEST
 
+START_TEST(what_has_to_arrive_does_so_in_its_order_and_without_anyone_waiting)
+{
+    fill_the_manager();
+    store_tell(&store, "RELOADING=1");
+    store_remove(&store, "session-1");
+    store_tell(&store, "READY=1");
+    empty_the_manager();
+    ck_assert_str_eq(heard(), "");
+    (void)uv_run(&loop, UV_RUN_NOWAIT);
+    ck_assert_str_eq(heard(), "RELOADING=1");
+    ck_assert_str_eq(heard(), "FDSTOREREMOVE=1\nFDNAME=session-1");
+    ck_assert_str_eq(heard(), "READY=1");
+    ck_assert_str_eq(heard(), "");
+}
+END_TEST
+
 START_TEST(no_more_is_added_than_the_manager_takes)
 {
     start_with("2");
@@ -148,11 +164,16 @@ START_TEST(no_more_is_added_than_the_manager_takes)
 }
 END_TEST
 
-START_TEST(a_manager_that_takes_nothing_is_none)
+START_TEST(a_manager_that_takes_nothing_is_told_how_the_daemon_is_and_nothing_else)
 {
     start_with("0");
     ck_assert(!store_is_there(&store));
     ck_assert_uint_eq(store_wait_ns(&store, USER, S_NS), 0);
+    ck_assert_int_eq(store_add(&store, "session-1", &manager, 1), 0);
+    store_remove(&store, "session-1");
+    store_tell(&store, "READY=1");
+    ck_assert_str_eq(heard(), "READY=1");
+    ck_assert_str_eq(heard(), "");
     stop();
 }
 END_TEST
@@ -169,10 +190,11 @@ int main(void)
     tcase_add_test(tests, users_beyond_those_that_are_known_go_on_where_one_of_them_is);
     tcase_add_test(tests, a_manager_without_room_is_not_waited_for);
     tcase_add_test(tests, what_is_to_be_removed_goes_before_what_is_to_be_added);
+    tcase_add_test(tests, what_has_to_arrive_does_so_in_its_order_and_without_anyone_waiting);
     suite_add_tcase(suite, tests);
     tcase_set_timeout(room, 0);
     tcase_add_test(room, no_more_is_added_than_the_manager_takes);
-    tcase_add_test(room, a_manager_that_takes_nothing_is_none);
+    tcase_add_test(room, a_manager_that_takes_nothing_is_told_how_the_daemon_is_and_nothing_else);
     suite_add_tcase(suite, room);
     return suite_run(suite);
 }
