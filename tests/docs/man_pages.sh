@@ -68,6 +68,10 @@ compare_program() {
     grep -o '\(^\|[ (]\)--*[a-zA-Z][-a-z]*' "$work/help" | tr -d ' (' | sort -u >"$work/code"
     grep '^\.It .*\bFl ' "$2" | grep -o 'Fl [-a-zA-Z]*' | sed 's/Fl /-/' | sort -u >"$work/page"
     same "options of $name"
+    sed -n '/^\.Sh SYNOPSIS/,/^\.Sh DESCRIPTION/p' "$2" | grep -o 'Fl -*[a-zA-Z][-a-z]*\( | [a-zA-Z]$\)*' |
+        sed 's/Fl //; s/ | / /g' | tr ' ' '\n' | sed 's/^/-/' | sort -u >"$work/page"
+    comm -13 "$work/code" "$work/page" | while read -r option; do echo "$2: $option in the synopsis only"; done >"$work/strangers"
+    [ ! -s "$work/strangers" ] || fail "$(cat "$work/strangers")"
     if grep -q '^Verbs:' "$work/help"; then
         sed -n '/^Verbs:/,/^$/s/^  \([a-z][a-z-]*\).*/\1/p' "$work/help" | sort -u >"$work/code"
         sed -n '/^\.Sh EXIT STATUS/q; s/^\.It Cm \([a-z][a-z-]*\).*/\1/p' "$2" | sort -u >"$work/page"
