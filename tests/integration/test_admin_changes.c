@@ -186,6 +186,34 @@ START_TEST(the_logs_level_is_changed_while_it_runs)
 }
 END_TEST
 
+/* As many as a session may have refused without more than this being told: daemon/connection.c. */
+enum { TOLD = 8 };
+
+START_TEST(at_debug_each_refusal_is_told_and_not_the_first_ones_only)
+{
+    jitc_client *client = broker_connect(&admin.broker, NULL);
+    int fd = admin_connect(&admin);
+    jitc_span span;
+
+    ck_assert_int_eq(jitc_alloc(client, &span, 64), JITC_OK);
+    ck_assert_int_eq(jitc_seal(client, &span), JITC_OK);
+    for (int i = 0; i < TOLD + 2; i++)
+        ck_assert_int_eq(jitc_write(client, &span, 0, "", 1, JITC_WRITE_DEFAULT), JITC_E_SEALED);
+    ck_assert(admin_is_served(fd));
+    ck_assert_uint_eq(broker_log_count(&admin.broker, "operation_refused: "), TOLD);
+    ck_assert_uint_eq(broker_log_count(&admin.broker, "operation_refused_again: "), 0);
+    admin__reply__free_unpacked(admin_ask(fd, ADMIN__VERB__LOG_LEVEL, 0, 0, 7), NULL);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(jitc_write(client, &span, 0, "", 1, JITC_WRITE_DEFAULT), JITC_E_SEALED);
+    ck_assert(admin_is_served(fd));
+    ck_assert_uint_eq(broker_log_count(&admin.broker, "operation_refused: "), TOLD);
+    ck_assert_uint_eq(broker_log_count(&admin.broker, "operation_refused_again: session=1 "), 3);
+    ck_assert_uint_eq(broker_log_count(&admin.broker, "operation=write reason=\""), TOLD + 3);
+    (void)jitc_close(client);
+    (void)close(fd);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("admin_changes");
@@ -198,6 +226,7 @@ int main(void)
     tcase_add_test(tests, an_answer_about_a_span_that_changes_meanwhile_says_so);
     tcase_add_test(tests, a_reload_tells_whether_the_policy_was_right_and_where_not);
     tcase_add_test(tests, the_logs_level_is_changed_while_it_runs);
+    tcase_add_test(tests, at_debug_each_refusal_is_told_and_not_the_first_ones_only);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }
