@@ -379,9 +379,10 @@ def check_top_at_a_terminal(daemon):
         if pid == 0:
             os.execv(CTL, [CTL, "--admin", daemon.admin, "top", "--interval", "0.05"])
         text = read_until(fd, b"SESSION")
-        assert b"\033[?1049h" in text and b"jitbrokerd " in text
+        assert b"\033[?1049h" in text and b"jitbrokerd " in text and b"\033[?7l" in text  # long lines are cut
         os.write(fd, key)
-        read_until(fd, b"\033[?1049l", text)  # the terminal is as it was
+        text = read_until(fd, b"\033[?1049l", text)  # the terminal is as it was
+        assert b"\033[?7h\033[?25h" in text
         _, status = os.waitpid(pid, 0)
         assert os.waitstatus_to_exitcode(status) == DONE
         os.close(fd)
