@@ -515,8 +515,8 @@ static const char *next_step(const struct board *board, uint32_t can)
                "In a container the socket must be mounted into it. Without a service, install jitbrokerd or "
                "set $JITBROKER_DAEMON.";
     case JITC_E_REFUSED:
-        return "the broker's policy doesn't serve this user: add it to uid= in jitbrokerd.conf, then "
-               "restart the broker.";
+        return "the broker's policy doesn't serve this user: add it to a class in jitbrokerd.conf, then "
+               "jitbrokerctl reload; jitbrokerctl policy explain says what each class lacks.";
     case JITC_E_QUOTA_SESSIONS:
     case JITC_E_QUOTA_BYTES:
     case JITC_E_QUOTA_SPANS:

@@ -19,7 +19,6 @@
 #include <stdint.h>
 #include <uv.h>
 
-#define ADMIN_GROUP "jitbroker-admin"
 #define ADMIN_CONNECTIONS_MAX 8u
 /* Who may only read gets none beyond these, so that whoever may revoke always gets through. */
 #define ADMIN_READERS_MAX 6u

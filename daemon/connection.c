@@ -364,12 +364,13 @@ void connection_end_by_errno(struct connection *connection, int error)
 void connection_note_refusal(struct connection *connection, const char *what, const struct result *result)
 {
     struct log_subject subject = connection_subject(connection);
+    bool is_first = connection->refusals < LOGGED_REFUSALS_MAX;
 
     connection->refusals++;
     if (!connection->is_executor)
         connection->session->ledger.page->refusals = connection->refusals;
-    if (connection->refusals <= LOGGED_REFUSALS_MAX)
-        log_event(LOG_OPERATION_REFUSED, &subject, result->text, "operation=%s", what);
+    log_event(is_first ? LOG_OPERATION_REFUSED : LOG_OPERATION_REFUSED_AGAIN, &subject, result->text,
+              "operation=%s", what);
 }
 
 void connection_start_audit(struct connection *connection)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Says, for people, what a peer gets by a policy and which line of which file gives it. */
+/* Says what a peer gets by a policy and which line of which file gives it: for people, or as JSON. */
 #ifndef DAEMON_EXPLAIN_H
 #define DAEMON_EXPLAIN_H
 
@@ -10,5 +10,7 @@
 
 /* Returns whether the peer is served. */
 bool explain(FILE *out, const struct policy *policy, const struct peer *peer);
+/* On standard output, in the shape that jitbrokerctl(1) tells. */
+bool explain_json(const struct policy *policy, const struct peer *peer);
 
 #endif

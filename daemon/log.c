@@ -35,6 +35,7 @@ static const struct event events[LOG_EVENT_COUNT] = {
     [LOG_EXECUTOR_STARTED] = {"executor_started", LOG_INFO, true},
     [LOG_EXECUTOR_ENDED] = {"executor_ended", LOG_INFO, true},
     [LOG_OPERATION_REFUSED] = {"operation_refused", LOG_INFO, true},
+    [LOG_OPERATION_REFUSED_AGAIN] = {"operation_refused_again", LOG_DEBUG, true},
     [LOG_FINDING] = {"finding", LOG_NOTICE, true},
     [LOG_REQUEST_PUT_OFF] = {"request_put_off", LOG_DEBUG, true},
     [LOG_ADMIN_DONE] = {"admin_done", LOG_NOTICE, false},

@@ -31,9 +31,10 @@ enum log_event {
     LOG_EXECUTOR_STARTED,
     LOG_EXECUTOR_ENDED,
     LOG_OPERATION_REFUSED,
-    LOG_FINDING,         /* code with a forbidden instruction, which the class only reports */
-    LOG_REQUEST_PUT_OFF, /* its slice was over */
-    LOG_ADMIN_DONE,      /* something was changed */
+    LOG_OPERATION_REFUSED_AGAIN, /* those of a connection that come behind the first ones */
+    LOG_FINDING,                 /* code with a forbidden instruction, which the class only reports */
+    LOG_REQUEST_PUT_OFF,         /* its slice was over */
+    LOG_ADMIN_DONE,              /* something was changed */
     LOG_ADMIN_REFUSED,
     LOG_EVENT_COUNT
 };

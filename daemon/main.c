@@ -74,7 +74,9 @@ static int tell_policy(const struct options *options)
         (void)fprintf(stderr, "%s\n", mistake);
         return EXIT_CONFIG;
     }
-    if (options->explain)
+    if (options->explain && options->json)
+        status = explain_json(policy, &options->peer) ? EXIT_SUCCESS : EXIT_FAILURE;
+    else if (options->explain)
         status = explain(stdout, policy, &options->peer) ? EXIT_SUCCESS : EXIT_FAILURE;
     for (unsigned i = 0; i < policy->files_count && !options->explain; i++)
         (void)printf("%s: ok\n", policy->files[i]);
@@ -82,6 +84,15 @@ static int tell_policy(const struct options *options)
         (void)printf("%s: not there; nobody is served\n", JITBROKER_CONFIG);
     (void)policy_unref(policy);
     return status;
+}
+
+/* What was asked for has to arrive. */
+static int end_of_print(int status)
+{
+    if (fflush(stdout) == 0 && ferror(stdout) == 0)
+        return status;
+    (void)fprintf(stderr, "jitbrokerd: printing: %s\n", strerror(errno));
+    return EXIT_FAILURE;
 }
 
 static void warn_of_policy(const struct policy *policy)
@@ -463,9 +474,11 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     }
     if (!options_parse(&options, argc, argv, &status))
-        return status;
-    if (options.check_config || options.explain)
-        return tell_policy(&options);
+        return end_of_print(status);
+    if (options.explain)
+        return end_of_print(tell_policy(&options));
+    if (options.check_config)
+        return tell_policy(&options); /* the status is the answer: nobody may be there to read more */
     if (options.supervise)
         return supervisor_run(&options, argv);
     /* A private broker's stderr is that of the program which it serves. */

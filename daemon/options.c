@@ -27,6 +27,7 @@ static const char usage[] =
     "      --gid=GID        ... of this primary group\n"
     "      --unit=UNIT      ... in this systemd unit\n"
     "      --label=LABEL    ... with this security label\n"
+    "      --json           ... as JSON\n"
     "  -h, --help           show this\n"
     "  -V, --version        show the version\n"
     "\n"
@@ -40,7 +41,8 @@ enum {
     OPTION_UID,
     OPTION_GID,
     OPTION_UNIT,
-    OPTION_LABEL
+    OPTION_LABEL,
+    OPTION_JSON
 };
 
 static bool fail(int *status)
@@ -120,6 +122,7 @@ bool options_parse(struct options *options, int argc, char **argv, int *status)
         {"gid", required_argument, NULL, OPTION_GID},
         {"unit", required_argument, NULL, OPTION_UNIT},
         {"label", required_argument, NULL, OPTION_LABEL},
+        {"json", no_argument, NULL, OPTION_JSON},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
@@ -163,6 +166,9 @@ bool options_parse(struct options *options, int argc, char **argv, int *status)
             if (!parse_peer(options, option, optarg))
                 return fail(status);
             break;
+        case OPTION_JSON:
+            options->json = true;
+            break;
         case 'h':
             (void)fputs(usage, stdout);
             *status = EXIT_SUCCESS;
@@ -191,8 +197,9 @@ bool options_parse(struct options *options, int argc, char **argv, int *status)
         (void)fputs("jitbrokerd: --fd serves one client, and --admin nobody then\n", stderr);
         return fail(status);
     }
-    if (options->explain ? options->peer.uid == (uid_t)-1 : names_peer) {
-        (void)fputs("jitbrokerd: --explain needs --uid, and what describes a peer needs --explain\n", stderr);
+    if (options->explain ? options->peer.uid == (uid_t)-1 : names_peer || options->json) {
+        (void)fputs("jitbrokerd: --explain needs --uid; what describes a peer, and --json, need --explain\n",
+                    stderr);
         return fail(status);
     }
     return true;

@@ -19,6 +19,7 @@ struct options {
     bool supervise;
     bool check_config;
     bool explain;
+    bool json;        /* the explanation */
     struct peer peer; /* whom to explain the policy for */
 };
 

@@ -14,6 +14,8 @@
 #include "proto/codec.h"
 
 #define ADMIN_SOCKET "/run/jitbroker/admin"
+/* Whose members may read. */
+#define ADMIN_GROUP "jitbroker-admin"
 /* A request: so small that what decoding it takes is bounded by that. */
 #define ADMIN_REQUEST_MAX_BYTES 128u
 #define ADMIN_REPLY_MAX_BYTES 65536u

@@ -12,12 +12,15 @@
 
 #include "proto/record.h"
 
-static int complain(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static int complain(const struct ask *ask, int status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
-static int complain(int status, const char *format, ...)
+static int complain(const struct ask *ask, int status, const char *format, ...)
 {
     va_list args;
 
+    if (ask->is_quiet)
+        return status;
     (void)fputs("jitbrokerctl: ", stderr);
     va_start(args, format);
     (void)vfprintf(stderr, format, args);
@@ -29,6 +32,7 @@ static int complain(int status, const char *format, ...)
 /* A connected socket, or -errno. */
 static int connect_to(const char *path)
 {
+    static const struct timeval patience = {.tv_sec = ASK_PATIENCE_S};
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int error;
     int fd;
@@ -37,9 +41,13 @@ static int connect_to(const char *path)
         return -ENAMETOOLONG;
     memcpy(address.sun_path, path, strlen(path));
     fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd >= 0) {
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience); /* connect(2) too */
+        (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    }
     if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof address) == 0)
         return fd;
-    error = -errno;
+    error = errno == EAGAIN ? -ETIMEDOUT : -errno;
     if (fd >= 0)
         (void)close(fd);
     return error;
@@ -47,19 +55,17 @@ static int connect_to(const char *path)
 
 int ask_open(struct ask *ask, const struct invocation *invocation)
 {
-    *ask = (struct ask){.fd = connect_to(invocation->admin)};
-    if (ask->fd < 0)
-        return complain(EXIT_NO_ANSWER, "%s: %s", invocation->admin, strerror(-ask->fd));
-    return EXIT_YES;
-}
+    const char *advice = "";
 
-bool ask_is_answered(const struct invocation *invocation)
-{
-    int fd = connect_to(invocation->admin);
-
-    if (fd >= 0)
-        (void)close(fd);
-    return fd >= 0;
+    *ask = (struct ask){.fd = connect_to(invocation->admin), .is_quiet = ask->is_quiet};
+    if (ask->fd >= 0)
+        return EXIT_YES;
+    if (ask->fd == -EACCES)
+        advice = "; it is for root, and members of the group " ADMIN_GROUP;
+    else if (ask->fd == -ENOENT || ask->fd == -ECONNREFUSED)
+        advice = "; no daemon answers operators there: systemctl start jitbrokerd-admin.socket, or "
+                 "jitbrokerd --admin";
+    return complain(ask, EXIT_NO_ANSWER, "%s: %s%s", invocation->admin, strerror(-ask->fd), advice);
 }
 
 void ask_close(struct ask *ask)
@@ -77,39 +83,45 @@ static int send_request(struct ask *ask, const Admin__Request *request)
     return record_send(ask->fd, true, bytes, count, NULL, 0);
 }
 
-/* NULL: there is none, or it is no reply. */
-static Admin__Reply *receive(const struct ask *ask)
+/* NULL: there is none, or it is no reply; *flaw is record_recv()'s. */
+static Admin__Reply *receive(const struct ask *ask, int *flaw)
 {
     static uint8_t bytes[ADMIN_REPLY_MAX_BYTES];
     struct record record;
-    int flaw;
 
     /* Who is told goodbye with its question unread hears of a reset first. */
     do {
-        flaw = record_recv(ask->fd, true, bytes, sizeof bytes, 0, &record);
-    } while (flaw == -EINTR || flaw == -ECONNRESET);
-    return flaw == RECORD_WHOLE ? admin__reply__unpack(NULL, record.bytes, bytes) : NULL;
+        *flaw = record_recv(ask->fd, true, bytes, sizeof bytes, 0, &record);
+    } while (*flaw == -EINTR || *flaw == -ECONNRESET);
+    return *flaw == RECORD_WHOLE ? admin__reply__unpack(NULL, record.bytes, bytes) : NULL;
 }
 
-static int add(struct answer *answer, Admin__Reply *part)
+static int complain_of_silence(const struct ask *ask, int flaw)
+{
+    if (flaw == -EAGAIN)
+        return complain(ask, EXIT_NO_ANSWER, "the daemon has said nothing for %d s", ASK_PATIENCE_S);
+    return complain(ask, EXIT_NO_ANSWER, "the daemon has closed the connection");
+}
+
+static int add(const struct ask *ask, struct answer *answer, Admin__Reply *part)
 {
     /* NOLINTNEXTLINE(bugprone-sizeof-expression): pointers are what it holds */
     Admin__Reply **parts = realloc(answer->parts, (answer->count + 1) * sizeof *parts);
 
     if (parts == NULL) {
         admin__reply__free_unpacked(part, NULL);
-        return complain(EXIT_NO, "no memory");
+        return complain(ask, EXIT_NO, "no memory");
     }
     answer->parts = parts;
     answer->parts[answer->count++] = part;
     return EXIT_YES;
 }
 
-static int tell_error(const Admin__Error *error)
+static int tell_error(const struct ask *ask, const Admin__Error *error)
 {
     bool is_closed = error->code == ADMIN__CODE__NOT_PERMITTED || error->code == ADMIN__CODE__BUSY;
 
-    return complain(is_closed ? EXIT_NO_ANSWER : EXIT_NO, "%s", error->text);
+    return complain(ask, is_closed ? EXIT_NO_ANSWER : EXIT_NO, "%s", error->text);
 }
 
 int ask_for(struct ask *ask, Admin__Verb verb, uint64_t session, uint64_t offset, uint32_t level,
@@ -127,16 +139,17 @@ int ask_for(struct ask *ask, Admin__Verb verb, uint64_t session, uint64_t offset
     request.level = level;
     (void)send_request(ask, &request); /* where that fails the daemon may have said why */
     while (more && status == EXIT_YES) {
-        Admin__Reply *part = receive(ask);
+        int flaw;
+        Admin__Reply *part = receive(ask, &flaw);
 
         if (part == NULL)
-            return complain(EXIT_NO_ANSWER, "the daemon has closed the connection");
+            return complain_of_silence(ask, flaw);
         more = part->more;
-        status = add(answer, part);
+        status = add(ask, answer, part);
         if (status == EXIT_YES && part->error != NULL)
-            status = tell_error(part->error);
+            status = tell_error(ask, part->error);
         else if (status == EXIT_YES && part->id != request.id)
-            status = complain(EXIT_NO, "that is no answer to this question");
+            status = complain(ask, EXIT_NO, "that is no answer to this question");
     }
     return status;
 }
@@ -149,9 +162,10 @@ void answer_free(struct answer *answer)
     *answer = (struct answer){.count = 0};
 }
 
-int ask_once(const struct invocation *invocation, Admin__Verb verb, uint32_t level, struct answer *answer)
+static int ask_alone(const struct invocation *invocation, Admin__Verb verb, uint32_t level, bool is_quiet,
+                     struct answer *answer)
 {
-    struct ask ask;
+    struct ask ask = {.is_quiet = is_quiet};
     int status = ask_open(&ask, invocation);
 
     *answer = (struct answer){.count = 0};
@@ -159,4 +173,14 @@ int ask_once(const struct invocation *invocation, Admin__Verb verb, uint32_t lev
         status = ask_for(&ask, verb, invocation->session, invocation->offset, level, answer);
     ask_close(&ask);
     return status;
+}
+
+int ask_once(const struct invocation *invocation, Admin__Verb verb, uint32_t level, struct answer *answer)
+{
+    return ask_alone(invocation, verb, level, false, answer);
+}
+
+int ask_quietly(const struct invocation *invocation, Admin__Verb verb, struct answer *answer)
+{
+    return ask_alone(invocation, verb, 0, true, answer);
 }

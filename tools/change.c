@@ -5,8 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "proto/json.h"
 #include "tools/ask.h"
-#include "tools/json.h"
 
 /* With --json every change says the same, if it was made. */
 static int tell(const struct invocation *invocation, int status, const char *what)

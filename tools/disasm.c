@@ -4,8 +4,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "proto/json.h"
 #include "tools/code.h"
-#include "tools/json.h"
 
 #if defined(__aarch64__)
 #define ARCHITECTURE CS_ARCH_ARM64
@@ -98,7 +98,7 @@ static int print(const struct invocation *invocation, const struct code *code)
 int verb_disasm(const struct invocation *invocation)
 {
     struct code code = {.bytes = NULL};
-    struct ask ask;
+    struct ask ask = {.is_quiet = false};
     int status = ask_open(&ask, invocation);
 
     if (status == EXIT_YES)

@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "proto/json.h"
 #include "tools/code.h"
-#include "tools/json.h"
 
 static int complain(const char *name)
 {
@@ -16,10 +16,12 @@ static int complain(const char *name)
     return EXIT_NO;
 }
 
-/* EXIT_YES, or it was told why not. */
+/* EXIT_YES, or it was told why not; main() tells it of standard output. */
 static int write_to(FILE *to, const void *bytes, size_t count)
 {
-    return fwrite(bytes, 1, count, to) == count ? EXIT_YES : complain("writing");
+    if (fwrite(bytes, 1, count, to) == count)
+        return EXIT_YES;
+    return to == stdout ? EXIT_NO : complain("writing");
 }
 
 static int write_zeros(FILE *to, uint64_t count)
@@ -119,7 +121,7 @@ static int dump_all(struct ask *ask, const struct invocation *invocation, FILE *
 int verb_dump(const struct invocation *invocation)
 {
     FILE *to = stdout;
-    struct ask ask;
+    struct ask ask = {.is_quiet = false};
     int status = ask_open(&ask, invocation);
 
     if (status == EXIT_YES && invocation->output != NULL) {

@@ -49,9 +49,8 @@ _jitbrokerctl()
         dump) words="--admin --json --output" ;;
         top) words="--admin --json --interval --once" ;;
         revoke) words="--admin --json --yes" ;;
-        metrics) words="--admin" ;;
-        doctor) words="--socket --json" ;;
-        policy) words="--uid --gid --unit --label --config" ;;
+        doctor) words="--admin --socket --json" ;;
+        policy) words="--uid --gid --unit --label --config --json" ;;
         *) words="--admin --json" ;;
         esac
     elif [ -z "$verb" ]; then

@@ -53,7 +53,7 @@ static const struct verb verbs[] = {
     {"dump", "SESSION [OFFSET]", ASKS | TAKES_OUTPUT | IS_OF_SESSION, 1, 2,
      "the bytes of that span; or of all, each at its offset", verb_dump},
     {"top", "", ASKS | TAKES_TOP, 0, 0, "what happens now: rates, latency, the busiest sessions", verb_top},
-    {"metrics", "", TAKES_ADMIN, 0, 0, "the daemon's figures as OpenMetrics text", verb_metrics},
+    {"metrics", "", ASKS, 0, 0, "the daemon's figures as OpenMetrics text", verb_metrics},
     {"revoke", "SESSION", ASKS | TAKES_YES | IS_OF_SESSION, 1, 1, "end a session, and its executors",
      verb_revoke},
     {"reload", "", ASKS, 0, 0, "read the policy anew, and say whether it was right", verb_reload},
@@ -61,10 +61,10 @@ static const struct verb verbs[] = {
      verb_upgrade},
     {"log-level", "LEVEL", ASKS, 1, 1, "log error, warning, notice, info, or debug, and above",
      verb_log_level},
-    {"doctor", "", TAKES_SOCKET | TAKES_JSON, 0, 0,
-     "try whether a process started here can run generated code", verb_doctor},
-    {"policy", "explain", TAKES_PEER, 1, 1, "what a peer would get by the policy's files, and why",
-     verb_policy},
+    {"doctor", "", ASKS | TAKES_SOCKET, 0, 0, "try whether a process started here can run generated code",
+     verb_doctor},
+    {"policy", "explain", TAKES_PEER | TAKES_JSON, 1, 1,
+     "what a peer would get by the policy's files, and why", verb_policy},
 };
 
 #define VERBS_COUNT (sizeof verbs / sizeof verbs[0])
@@ -76,7 +76,7 @@ static void print_help(FILE *out)
         (void)fprintf(out, "  %-9s %-17s %s\n", verbs[i].name, verbs[i].arguments, verbs[i].what);
     (void)fprintf(
         out, "\nOptions:\n"
-             "  --json           print JSON; metrics and policy explain have none\n"
+             "  --json           print JSON\n"
              "  --admin PATH     operators' socket; else $JITBROKER_ADMIN, " ADMIN_SOCKET "\n"
              "  --socket PATH    doctor: clients' socket; else $JITBROKER_SOCKET, the usual places\n"
              "  --svg            map: as an SVG document\n"
@@ -87,8 +87,8 @@ static void print_help(FILE *out)
              "  --uid UID, --gid GID, --unit UNIT, --label LABEL\n"
              "                   policy explain: whom it is asked for; --uid is needed\n"
              "  --config FILE    policy explain: another file than " JITBROKER_CONFIG "\n"
-             "  --help           print this\n"
-             "  --version        print the version\n"
+             "  -h, --help       print this\n"
+             "  -V, --version    print the version\n"
              "\nExit status: 0 done, 1 failed or no such session, 2 the command line is wrong, 3 the\n"
              "admin socket can't be reached, or does not answer you, 78 policy explain: the files have a\n"
              "mistake.\n");
@@ -142,7 +142,7 @@ static bool add_peer_option(struct invocation *invocation, const char *name, con
     return asprintf(&invocation->peer[invocation->peer_count++], "--%s=%s", name, value) > 0;
 }
 
-enum { OPTION_HELP = 1 << 16, OPTION_VERSION, OPTION_ONCE, OPTION_INTERVAL };
+enum { OPTION_HELP = 'h', OPTION_VERSION = 'V', OPTION_ONCE = 1 << 16, OPTION_INTERVAL };
 
 static const struct option options[] = {
     {"socket", required_argument, NULL, TAKES_SOCKET}, {"admin", required_argument, NULL, TAKES_ADMIN},
@@ -230,7 +230,7 @@ static bool parse(int argc, char **argv, struct invocation *invocation, const st
     unsigned given = 0;
     int index = 0;
 
-    for (int option; (option = getopt_long(argc, argv, "", options, &index)) != -1;) {
+    for (int option; (option = getopt_long(argc, argv, "hV", options, &index)) != -1;) {
         *exit_status = take_option(invocation, option, options[index].name, &given);
         if (*exit_status >= 0)
             return false;
@@ -266,9 +266,8 @@ int main(int argc, char **argv)
 
     if (named != NULL && named[0] != '\0')
         invocation.admin = named;
-    if (!parse(argc, argv, &invocation, &verb, &exit_status))
-        return exit_status;
-    exit_status = verb->run(&invocation);
+    if (parse(argc, argv, &invocation, &verb, &exit_status))
+        exit_status = verb->run(&invocation);
     if (ferror(stdout) != 0 || fflush(stdout) != 0) {
         (void)fprintf(stderr, "jitbrokerctl: printing: %s\n", strerror(errno));
         return EXIT_NO;

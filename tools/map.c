@@ -8,10 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "proto/json.h"
 #include "tools/figures.h"
-#include "tools/json.h"
+#include "tools/terminal.h"
+
+/* What stands before the cells of a row. */
+#define OFFSET_COLUMNS 13u
 
 /* How a terminal shows the shades from free to full, and what is not reserved. */
 struct look {
@@ -32,7 +35,7 @@ static const struct look coloured = {
 static const struct look *choose_look(void)
 {
     (void)setlocale(LC_CTYPE, "");
-    if (strcmp(nl_langinfo(CODESET), "UTF-8") != 0 || !isatty(STDOUT_FILENO))
+    if (strcmp(nl_langinfo(CODESET), "UTF-8") != 0 || !terminal_is_capable())
         return &ascii;
     return getenv("NO_COLOR") == NULL ? &coloured : &blocks;
 }
@@ -69,14 +72,26 @@ static void print_figures(const struct arena_picture *picture)
                  figure_bytes(three, usage->leased_bytes));
 }
 
+/* A power of two, so that each row begins at a round offset. */
+static size_t columns_that_fit(void)
+{
+    unsigned width = terminal_columns();
+    size_t columns = PICTURE_COLUMNS;
+
+    while (width > 0 && columns > 1 && OFFSET_COLUMNS + columns > width)
+        columns /= 2;
+    return columns;
+}
+
 static void print_text(const struct arena_picture *picture)
 {
     const struct look *look = choose_look();
+    size_t columns = columns_that_fit();
     char cell[FIGURE_BYTES];
 
     print_figures(picture);
     for (size_t i = 0; i < picture->cells_count; i++) {
-        if (i % PICTURE_COLUMNS == 0)
+        if (i % columns == 0)
             (void)printf("%s0x%09" PRIx64 "  ", i > 0 ? "\n" : "", i * picture->cell_bytes);
         print_cell(look, &picture->cells[i], picture->cell_bytes);
     }

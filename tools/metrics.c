@@ -1,34 +1,102 @@
 /* SPDX-License-Identifier: MIT */
-/* metrics: the daemon's figures as OpenMetrics text. */
+/* metrics: the daemon's figures as OpenMetrics text, or the same as JSON. */
 #include <inttypes.h>
 #include <stdio.h>
 
 #include "proto/buckets.h"
+#include "proto/json.h"
 #include "tools/ask.h"
 
 /* Of a power of two of nanoseconds each: from 128 ns to 1 s. */
 #define BITS_FIRST 7u
 #define BITS_LAST 30u
 
-static void print_family(const char *name, const char *type, const char *unit, const char *help)
+struct label {
+    const char *name;
+    const char *value;
+};
+
+/* A family is open until the next one; its samples are in the same form, text or JSON. */
+static bool is_json;
+static bool has_family;
+
+static void end_family(void)
 {
-    (void)printf("# TYPE jitbroker_%s %s\n", name, type);
+    if (is_json && has_family) {
+        json_close(']');
+        json_close('}');
+    }
+    has_family = false;
+}
+
+static void begin_family(const char *name, const char *type, const char *unit, const char *help)
+{
+    char full_name[64];
+
+    end_family();
+    has_family = true;
+    (void)snprintf(full_name, sizeof full_name, "jitbroker_%s", name);
+    if (is_json) {
+        json_open(NULL, '{');
+        json_text("name", full_name);
+        json_text("type", type);
+        json_text("unit", unit != NULL ? unit : "");
+        json_text("help", help);
+        json_open("samples", '[');
+        return;
+    }
+    (void)printf("# TYPE %s %s\n", full_name, type);
     if (unit != NULL)
-        (void)printf("# UNIT jitbroker_%s %s\n", name, unit);
-    (void)printf("# HELP jitbroker_%s %s\n", name, help);
+        (void)printf("# UNIT %s %s\n", full_name, unit);
+    (void)printf("# HELP %s %s\n", full_name, help);
+}
+
+/* The labels end with one that has no name. The value is a number as both forms have it. */
+static void print_sample(const char *name, const struct label *labels, const char *value)
+{
+    const char *before = "{";
+
+    if (is_json) {
+        json_open(NULL, '{');
+        json_text("name", name);
+        json_open("labels", '{');
+        for (; labels->name != NULL; labels++)
+            json_text(labels->name, labels->value);
+        json_close('}');
+        json_literal("value", value);
+        json_close('}');
+        return;
+    }
+    (void)fputs(name, stdout);
+    for (; labels->name != NULL; labels++) {
+        (void)printf("%s%s=\"%s\"", before, labels->name, labels->value);
+        before = ",";
+    }
+    (void)printf("%s %s\n", before[0] == ',' ? "}" : "", value);
+}
+
+static void print_count(const char *name, const struct label *labels, uint64_t value)
+{
+    char text[24];
+
+    (void)snprintf(text, sizeof text, "%" PRIu64, value);
+    print_sample(name, labels, text);
 }
 
 static void print_gauge(const char *name, const char *unit, uint64_t value, const char *help)
 {
-    print_family(name, "gauge", unit, help);
-    (void)printf("jitbroker_%s %" PRIu64 "\n", name, value);
+    char full_name[64];
+
+    begin_family(name, "gauge", unit, help);
+    (void)snprintf(full_name, sizeof full_name, "jitbroker_%s", name);
+    print_count(full_name, &(struct label){NULL, NULL}, value);
 }
 
 static void print_status(const Admin__Status *status)
 {
     /* No "info": node_exporter's textfile collector does not know it. */
-    print_family("build_info", "gauge", NULL, "The daemon's version.");
-    (void)printf("jitbroker_build_info{version=\"%s\"} 1\n", status->version);
+    begin_family("build_info", "gauge", NULL, "The daemon's version.");
+    print_count("jitbroker_build_info", (struct label[]){{"version", status->version}, {NULL, NULL}}, 1);
     print_gauge("start_time_seconds", "seconds", status->started_s, "When the daemon started, since 1970.");
     print_gauge("policy_in_force", NULL, status->policy_mistake[0] == '\0',
                 "1 if the policy files are in force as they were read last, 0 if they had a mistake.");
@@ -45,31 +113,48 @@ static void print_status(const Admin__Status *status)
     print_gauge("queued_bytes", "bytes", status->queued_bytes, "Requests and answers that wait.");
     print_gauge("adopted_sessions", NULL, status->sessions_adopted,
                 "Sessions that this daemon has from the one before it.");
-    print_family("sessions_started", "counter", NULL, "Sessions since the daemon started.");
-    (void)printf("jitbroker_sessions_started_total %" PRIu64 "\n", status->sessions_started);
-    print_family("events", "counter", NULL, "Events by their names in the log, told there or not.");
+    begin_family("sessions_started", "counter", NULL, "Sessions since the daemon started.");
+    print_count("jitbroker_sessions_started_total", &(struct label){NULL, NULL}, status->sessions_started);
+    begin_family("events", "counter", NULL, "Events by their names in the log, told there or not.");
     for (size_t i = 0; i < status->n_events; i++)
-        (void)printf("jitbroker_events_total{event=\"%s\"} %" PRIu64 "\n", status->events[i]->name,
-                     status->events[i]->count);
+        print_count("jitbroker_events_total",
+                    (struct label[]){{"event", status->events[i]->name}, {NULL, NULL}},
+                    status->events[i]->count);
+}
+
+static void print_outcome(const Admin__Operation *of, const char *outcome, uint64_t count)
+{
+    const struct label labels[] = {{"operation", of->name}, {"outcome", outcome}, {NULL, NULL}};
+
+    print_count("jitbroker_operations_total", labels, count);
 }
 
 static void print_outcomes(const struct answer *answer)
 {
-    print_family("operations", "counter", NULL, "Operations of clients.");
+    begin_family("operations", "counter", NULL, "Operations of clients.");
     for (size_t i = 0; i < answer->count; i++) {
         for (size_t j = 0; j < answer->parts[i]->n_operations; j++) {
             const Admin__Operation *of = answer->parts[i]->operations[j];
 
-            (void)printf("jitbroker_operations_total{operation=\"%s\",outcome=\"done\"} %" PRIu64 "\n",
-                         of->name, of->done);
-            (void)printf("jitbroker_operations_total{operation=\"%s\",outcome=\"refused\"} %" PRIu64 "\n",
-                         of->name, of->refused);
+            print_outcome(of, "done", of->done);
+            print_outcome(of, "refused", of->refused);
         }
     }
 }
 
+#define DURATION "jitbroker_operation_duration_seconds"
+
+static void print_bucket(const Admin__Operation *of, const char *end_s, uint64_t count)
+{
+    const struct label labels[] = {{"operation", of->name}, {"le", end_s}, {NULL, NULL}};
+
+    print_count(DURATION "_bucket", labels, count);
+}
+
 static void print_histogram(const Admin__Operation *of)
 {
+    const struct label labels[] = {{"operation", of->name}, {NULL, NULL}};
+    char seconds[32];
     uint64_t count = 0;
     uint32_t bucket = 0;
 
@@ -78,23 +163,20 @@ static void print_histogram(const Admin__Operation *of)
 
         for (; bucket < of->n_buckets && bucket_from_ns(bucket) < end_ns; bucket++)
             count += of->buckets[bucket];
-        (void)printf("jitbroker_operation_duration_seconds_bucket{operation=\"%s\",le=\"%.9g\"} %" PRIu64
-                     "\n",
-                     of->name, (double)end_ns / 1e9, count);
+        (void)snprintf(seconds, sizeof seconds, "%.9g", (double)end_ns / 1e9);
+        print_bucket(of, seconds, count);
     }
     for (; bucket < of->n_buckets; bucket++)
         count += of->buckets[bucket];
-    (void)printf("jitbroker_operation_duration_seconds_bucket{operation=\"%s\",le=\"+Inf\"} %" PRIu64 "\n",
-                 of->name, count);
-    (void)printf("jitbroker_operation_duration_seconds_count{operation=\"%s\"} %" PRIu64 "\n", of->name,
-                 count);
-    (void)printf("jitbroker_operation_duration_seconds_sum{operation=\"%s\"} %.9f\n", of->name,
-                 (double)of->sum_ns / 1e9);
+    print_bucket(of, "+Inf", count);
+    print_count(DURATION "_count", labels, count);
+    (void)snprintf(seconds, sizeof seconds, "%.9f", (double)of->sum_ns / 1e9);
+    print_sample(DURATION "_sum", labels, seconds);
 }
 
 static void print_histograms(const struct answer *answer)
 {
-    print_family("operation_duration_seconds", "histogram", "seconds",
+    begin_family("operation_duration_seconds", "histogram", "seconds",
                  "How long the daemon works on an operation, by a sample of them.");
     for (size_t i = 0; i < answer->count; i++) {
         for (size_t j = 0; j < answer->parts[i]->n_operations; j++)
@@ -102,26 +184,42 @@ static void print_histograms(const struct answer *answer)
     }
 }
 
+static void print_all(const struct answer *status, const struct answer *operations)
+{
+    if (is_json) {
+        json_open(NULL, '{');
+        json_open("metrics", '[');
+    }
+    for (size_t i = 0; i < status->count; i++) {
+        if (status->parts[i]->status != NULL)
+            print_status(status->parts[i]->status);
+    }
+    print_outcomes(operations);
+    print_histograms(operations);
+    end_family();
+    if (!is_json) {
+        (void)fputs("# EOF\n", stdout);
+        return;
+    }
+    json_close(']');
+    json_close('}');
+    json_end();
+}
+
 int verb_metrics(const struct invocation *invocation)
 {
     struct answer status_answer = {.count = 0};
     struct answer operations = {.count = 0};
-    struct ask ask;
+    struct ask ask = {.is_quiet = false};
     int status = ask_open(&ask, invocation);
 
+    is_json = invocation->json;
     if (status == EXIT_YES)
         status = ask_for(&ask, ADMIN__VERB__STATUS, 0, 0, 0, &status_answer);
     if (status == EXIT_YES)
         status = ask_for(&ask, ADMIN__VERB__OPERATIONS, 0, 0, 0, &operations);
-    if (status == EXIT_YES) {
-        for (size_t i = 0; i < status_answer.count; i++) {
-            if (status_answer.parts[i]->status != NULL)
-                print_status(status_answer.parts[i]->status);
-        }
-        print_outcomes(&operations);
-        print_histograms(&operations);
-        (void)fputs("# EOF\n", stdout);
-    }
+    if (status == EXIT_YES)
+        print_all(&status_answer, &operations);
     answer_free(&operations);
     answer_free(&status_answer);
     ask_close(&ask);

@@ -14,13 +14,16 @@ int verb_policy(const struct invocation *invocation)
     const char *daemon = named != NULL && named[0] != '\0' ? named : JITBROKERD_PATH;
     static char name[] = "jitbrokerd";
     static char option[] = "--explain";
-    char *arguments[PEER_OPTIONS_MAX + 3] = {name, option};
+    static char json[] = "--json";
+    char *arguments[PEER_OPTIONS_MAX + 4] = {name, option};
 
     if (strcmp(invocation->arguments[0], "explain") != 0) {
         (void)fputs("jitbrokerctl: behind policy comes explain; see jitbrokerctl --help\n", stderr);
         return EXIT_USAGE;
     }
     memcpy(arguments + 2, invocation->peer, sizeof invocation->peer);
+    if (invocation->json)
+        arguments[2 + invocation->peer_count] = json;
     (void)execv(daemon, arguments);
     (void)fprintf(stderr, "jitbrokerctl: %s: %s\n", daemon, strerror(errno));
     return EXIT_NO;

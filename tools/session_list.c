@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "tools/json.h"
+#include "proto/json.h"
 
 static int by_session(const void *a, const void *b)
 {

@@ -3,8 +3,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "proto/json.h"
 #include "tools/figures.h"
-#include "tools/json.h"
 #include "tools/session_list.h"
 
 static void print_json(const struct session_list *list)

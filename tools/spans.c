@@ -3,8 +3,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "proto/json.h"
 #include "tools/ask.h"
-#include "tools/json.h"
 
 static void print_json(uint64_t session, const struct answer *answer)
 {

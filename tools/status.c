@@ -3,9 +3,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "proto/json.h"
 #include "tools/ask.h"
 #include "tools/figures.h"
-#include "tools/json.h"
 
 static void print_json(const Admin__Status *status)
 {

@@ -1,31 +1,44 @@
 /* SPDX-License-Identifier: MIT */
-/* top: what happens now, looked at again and again. */
+/*
+ * top: what happens now, looked at again and again. A daemon that is restarted meanwhile is no end of it: the
+ * next one is asked.
+ */
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "proto/json.h"
 #include "tools/figures.h"
-#include "tools/json.h"
+#include "tools/terminal.h"
 #include "tools/top_sample.h"
 
 /* Sessions in a frame that goes to no terminal. */
 #define SESSIONS_SHOWN 20u
 /* What a frame has beside them: its head, and a line for each operation. */
 #define OTHER_LINES 9u
+/* How often, and how many times, a daemon is looked for that has gone. */
+#define LOOK_MS 100
+#define LOOKS_MAX (ASK_PATIENCE_S * 1000 / LOOK_MS)
 
 static volatile sig_atomic_t is_interrupted;
+static volatile sig_atomic_t asked_fd = -1;
 
+/* An answer that is waited for is no longer. */
 static void on_interrupt(int number)
 {
+    int error = errno;
+
     (void)number;
     is_interrupted = 1;
+    (void)shutdown(asked_fd, SHUT_RDWR);
+    errno = error;
 }
 
 /* ---- A frame ---------------------------------------------------------------------------- */
@@ -132,11 +145,11 @@ static void print_sessions(const struct top_frame *frame, size_t shown)
 
 static size_t rows_left(unsigned operations)
 {
-    struct winsize size;
+    unsigned rows = terminal_rows();
 
-    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_row == 0)
+    if (rows == 0)
         return SESSIONS_SHOWN;
-    return size.ws_row > operations + OTHER_LINES ? size.ws_row - operations - OTHER_LINES : 0;
+    return rows > operations + OTHER_LINES ? rows - operations - OTHER_LINES : 0;
 }
 
 static void print_frame(const struct invocation *invocation, const struct top_frame *frame, bool is_live)
@@ -167,57 +180,93 @@ static void enter_terminal(void)
     quiet = as_it_was;
     quiet.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
     (void)tcsetattr(STDIN_FILENO, TCSANOW, &quiet);
-    (void)fputs("\033[?1049h\033[?25l", stdout);
+    (void)fputs("\033[?1049h\033[?25l\033[?7l", stdout); /* long lines are cut, so that a frame fits */
 }
 
 static void leave_terminal(void)
 {
-    (void)fputs("\033[?25h\033[?1049l", stdout);
+    (void)fputs("\033[?7h\033[?25h\033[?1049l", stdout);
     (void)fflush(stdout);
     (void)tcsetattr(STDIN_FILENO, TCSANOW, &as_it_was);
 }
 
 /* False if a person has seen enough. */
-static bool wait_for_next(const struct invocation *invocation, bool is_live)
+static bool wait_for_next(int ms, bool is_live)
 {
     struct pollfd keys = {.fd = is_live ? STDIN_FILENO : -1, .events = POLLIN};
     char key = 0;
 
-    if (poll(&keys, 1, (int)invocation->interval_ms) > 0 && read(STDIN_FILENO, &key, 1) != 1)
+    if (poll(&keys, 1, ms) > 0 && read(STDIN_FILENO, &key, 1) != 1)
         key = 'q'; /* the terminal is gone */
     return is_interrupted == 0 && key != 'q' && key != 'Q';
 }
 
 /* ---- The verb ------------------------------------------------------------------------------- */
 
+static int take(struct top_sample *sample, struct ask *ask)
+{
+    int status;
+
+    asked_fd = ask->fd;
+    status = top_sample_take(sample, ask);
+    asked_fd = -1;
+    return status;
+}
+
+/* The sample of a daemon that comes instead of the one that has gone; EXIT_NO_ANSWER: none does. */
+static int take_from_next(const struct invocation *invocation, struct top_sample *sample, struct ask *ask,
+                          bool is_live)
+{
+    int status = EXIT_NO_ANSWER;
+
+    if (is_live)
+        (void)fputs("\033[H\033[KNo answer; a daemon is waited for.", stdout);
+    (void)fflush(stdout);
+    for (int i = 0; i < LOOKS_MAX && status == EXIT_NO_ANSWER && wait_for_next(LOOK_MS, is_live); i++) {
+        top_sample_free(sample);
+        ask_close(ask);
+        status = ask_open(ask, invocation);
+        if (status == EXIT_YES)
+            status = take(sample, ask);
+    }
+    return status;
+}
+
 static int show(const struct invocation *invocation, struct ask *ask, bool is_live)
 {
     struct top_sample before;
     struct top_sample now;
     struct top_frame frame;
-    int status = top_sample_take(&before, ask);
+    int status = take(&before, ask);
     bool goes_on = true;
 
-    while (status == EXIT_YES && goes_on && wait_for_next(invocation, is_live)) {
-        status = top_sample_take(&now, ask);
-        if (status == EXIT_YES && top_frame_init(&frame, &before, &now)) {
+    ask->is_quiet = true; /* what it says would be lost between the frames */
+    while (status == EXIT_YES && goes_on && wait_for_next((int)invocation->interval_ms, is_live)) {
+        bool is_same = true;
+
+        status = take(&now, ask);
+        if (status == EXIT_NO_ANSWER && is_interrupted == 0) {
+            status = take_from_next(invocation, &now, ask, is_live);
+            is_same = false; /* its counts begin anew */
+        }
+        if (status == EXIT_YES && is_same && top_frame_init(&frame, &before, &now)) {
             print_frame(invocation, &frame, is_live);
             top_frame_deinit(&frame);
+            goes_on = !invocation->once && ferror(stdout) == 0;
         }
         top_sample_free(&before);
         before = now;
-        goes_on = !invocation->once && ferror(stdout) == 0;
     }
     top_sample_free(&before);
-    return status;
+    return is_interrupted != 0 ? EXIT_YES : status;
 }
 
 int verb_top(const struct invocation *invocation)
 {
     const struct sigaction action = {.sa_handler = on_interrupt};
     bool is_live =
-        !invocation->once && !invocation->json && isatty(STDIN_FILENO) != 0 && isatty(STDOUT_FILENO) != 0;
-    struct ask ask;
+        !invocation->once && !invocation->json && isatty(STDIN_FILENO) != 0 && terminal_is_capable();
+    struct ask ask = {.is_quiet = false};
     int status = ask_open(&ask, invocation);
 
     if (status == EXIT_YES) {
@@ -229,6 +278,8 @@ int verb_top(const struct invocation *invocation)
         if (is_live)
             leave_terminal();
     }
+    if (status != EXIT_YES && ask.is_quiet)
+        (void)fprintf(stderr, "jitbrokerctl: the daemon has gone, and no other answers\n");
     ask_close(&ask);
     return status;
 }

@@ -8,8 +8,8 @@
 #include <sys/types.h>
 #include <time.h>
 
+#include "proto/json.h"
 #include "tools/ask.h"
-#include "tools/json.h"
 
 /* The new program is tried first; then the old one has ten seconds to end. */
 #define LOOKS_MAX 300
@@ -23,21 +23,16 @@ struct daemon {
     char version[64];
 };
 
-static int ask(const struct invocation *invocation, struct daemon *daemon)
+static void take(const struct answer *answer, struct daemon *daemon)
 {
-    struct answer answer;
-    int status = ask_once(invocation, ADMIN__VERB__STATUS, 0, &answer);
-
-    for (size_t i = 0; status == EXIT_YES && i < answer.count; i++) {
-        const Admin__Status *said = answer.parts[i]->status;
+    for (size_t i = 0; i < answer->count; i++) {
+        const Admin__Status *said = answer->parts[i]->status;
 
         if (said == NULL)
             continue;
         *daemon = (struct daemon){said->pid, said->supervisor, said->sessions_adopted, said->has_store, ""};
         (void)snprintf(daemon->version, sizeof daemon->version, "%s", said->version);
     }
-    answer_free(&answer);
-    return status;
 }
 
 /* Until another process answers; false: none does. While nobody does that is no trouble yet. */
@@ -46,8 +41,13 @@ static bool await_other(const struct invocation *invocation, const struct daemon
     const struct timespec look = {.tv_nsec = LOOK_NS};
 
     for (int i = 0; i < LOOKS_MAX; i++) {
+        struct answer answer;
+
         (void)nanosleep(&look, NULL);
-        if (ask_is_answered(invocation) && ask(invocation, now) == EXIT_YES && now->pid != old->pid)
+        if (ask_quietly(invocation, ADMIN__VERB__STATUS, &answer) == EXIT_YES)
+            take(&answer, now);
+        answer_free(&answer);
+        if (now->pid != 0 && now->pid != old->pid)
             return true;
     }
     return false;
@@ -73,8 +73,11 @@ int verb_upgrade(const struct invocation *invocation)
 {
     struct daemon old = {0};
     struct daemon now = {0};
-    int status = ask(invocation, &old);
+    struct answer answer;
+    int status = ask_once(invocation, ADMIN__VERB__STATUS, 0, &answer);
 
+    take(&answer, &old);
+    answer_free(&answer);
     if (status != EXIT_YES)
         return status;
     if (old.supervisor == 0) {

@@ -68,6 +68,10 @@ compare_program() {
     grep -o '\(^\|[ (]\)--*[a-zA-Z][-a-z]*' "$work/help" | tr -d ' (' | sort -u >"$work/code"
     grep '^\.It .*\bFl ' "$2" | grep -o 'Fl [-a-zA-Z]*' | sed 's/Fl /-/' | sort -u >"$work/page"
     same "options of $name"
+    sed -n '/^\.Sh SYNOPSIS/,/^\.Sh DESCRIPTION/p' "$2" | grep -o 'Fl -*[a-zA-Z][-a-z]*\( | [a-zA-Z]$\)*' |
+        sed 's/Fl //; s/ | / /g' | tr ' ' '\n' | sed 's/^/-/' | sort -u >"$work/page"
+    comm -13 "$work/code" "$work/page" | while read -r option; do echo "$2: $option in the synopsis only"; done >"$work/strangers"
+    [ ! -s "$work/strangers" ] || fail "$(cat "$work/strangers")"
     if grep -q '^Verbs:' "$work/help"; then
         sed -n '/^Verbs:/,/^$/s/^  \([a-z][a-z-]*\).*/\1/p' "$work/help" | sort -u >"$work/code"
         sed -n '/^\.Sh EXIT STATUS/q; s/^\.It Cm \([a-z][a-z-]*\).*/\1/p' "$2" | sort -u >"$work/page"
@@ -157,6 +161,41 @@ printf '[class default]\n' >"$work/conf"
 sed -n '/^\.Ss \[class NAME\]/,/^\.Ss [^[]/s/^\.It Va \([a-z_]*\) Ns =\( Ns Cm \(.*\)\)\{0,1\}$/\1=\3/p' \
     "$docs/jitbrokerd.conf.5" >"$work/page"
 same "defaults of a class"
+
+# Numbers in sentences, each where the code has it.
+# constant FILE NAME: its number
+constant() {
+    sed -n "s/^#define $2 \(UINT64_C(\)*\([0-9]*\).*/\2/p" "$source/$1"
+}
+# states PAGE SENTENCE NUMBER: the page has that sentence, with the number for its %s
+states() {
+    [ "$3" ] || fail "$1: the code has no number for '$2'"
+    # shellcheck disable=SC2059 # a format it is
+    tr '\n' ' ' <"$docs/$1" | grep -qF -- "$(printf "$2" "$3")" || fail "$1 does not say '$(printf "$2" "$3")'"
+}
+# word NUMBER: as a page has it
+word() { if [ "$1" = 8 ]; then echo eight; else echo "$1"; fi; }
+# unit_ms KEY: a time of the unit's, in milliseconds
+unit_ms() {
+    sed -n "s/^$1=\([0-9]*\)ms\$/\1/p; s/^$1=\([0-9]*\)s\$/\1000/p" "$source/systemd/jitbrokerd.service.in"
+}
+supervisor=daemon/supervisor.c
+states jitbrokerd.8 "then says nothing for %s seconds" $(($(constant $supervisor SILENCE_US) / 1000000))
+states jitbrokerd.8 "does not end within %s seconds" $(($(constant $supervisor PATIENCE_MS) / 1000))
+states jitbrokerd.8 "the one after that comes %s ms later" "$(constant $supervisor DELAY_MIN_MS)"
+states jitbrokerd.8 "(the hard limit), less %s, and" $(($(constant $supervisor MESSAGE_FDS_MAX) + 16))
+states jitbrokerd.8 "of all lines about clients %s in a second" "$(constant daemon/log.h LOG_BURST)"
+states jitbrokerd.8 "(the first %s of a connection)" "$(word "$(constant daemon/connection.c LOGGED_REFUSALS_MAX)")"
+states jitbrokerd.8 "Up to %s sockets are taken" "$(word "$(constant daemon/server.h SERVER_LISTENERS_MAX)")"
+states jitbrokerd.8 "E%s of them are answered at once" "$(word "$(constant daemon/admin.h ADMIN_CONNECTIONS_MAX)" | sed 's/^e//')"
+states jitbrokerd.8 "made in steps of %s \\\\(mcs" $(($(constant daemon/admin.h ADMIN_STEP_NS) / 1000))
+states jitbrokerd.8 "the watchdog finds after %s seconds" $(($(unit_ms WatchdogSec) / 1000))
+[ "$(unit_ms RestartSec)" = 100 ] || fail "jitbrokerd.8 says 'ten times a second', and the unit $(unit_ms RestartSec) ms"
+states jitbrokerctl.1 "a sample of one in %s)" "$(constant daemon/latency.h LATENCY_SAMPLE)"
+states jitbrokerctl.1 "says nothing there for %s seconds" "$(constant tools/ask.h ASK_PATIENCE_S)"
+states jitbrokerctl.1 "if none answers for %s seconds" "$(constant tools/ask.h ASK_PATIENCE_S)"
+states jitbrokerctl.1 "to 3600; %s if not given" "$(sed -n 's/.*\.interval_ms = \([0-9]*\)000}.*/\1/p' "$source/tools/jitbrokerctl.c")"
+states jitc_connect.3 "0 is %s,000." "$(constant client/client.c TIMEOUT_DEFAULT_MS | sed 's/000$//')"
 
 # Codes of the protocol, with their numbers.
 sed -n 's/^ *STATUS_\([A-Z_]*\) = \([1-9][0-9]*\),$/\2 \1/p' "$source/proto/status.h" >"$work/code"

@@ -95,6 +95,15 @@ bool admin_daemon_start(struct admin_daemon *daemon, const char *config)
     return true;
 }
 
+void admin_daemon_start_or_skip(struct admin_daemon *daemon, const char *config)
+{
+    if (admin_daemon_start(daemon, config))
+        return;
+    (void)printf("skipped: no mount namespace for a group of the test's own\n");
+    (void)fflush(stdout);
+    exit(0);
+}
+
 void admin_daemon_stop(struct admin_daemon *daemon)
 {
     (void)unlink(daemon->groups);
@@ -216,4 +225,29 @@ void admin_expect_goodbye(int fd, Admin__Code code, const char *part)
     ck_assert_uint_eq(reply->id, 0);
     admin__reply__free_unpacked(reply, NULL);
     ck_assert_ptr_null(admin_receive(fd));
+}
+
+bool admin_is_served(int fd)
+{
+    Admin__Reply *reply = admin_ask(fd, ADMIN__VERB__STATUS, 0, 0, 0);
+    bool is = reply->status != NULL;
+
+    admin__reply__free_unpacked(reply, NULL);
+    return is;
+}
+
+uint64_t admin_session_of(jitc_client *client)
+{
+    jitc_info info = {.struct_size = sizeof info};
+
+    ck_assert_int_eq(jitc_describe(client, &info), JITC_OK);
+    return info.session;
+}
+
+uint64_t admin_offset_of(jitc_client *client, const jitc_span *span)
+{
+    jitc_info info = {.struct_size = sizeof info};
+
+    ck_assert_int_eq(jitc_describe(client, &info), JITC_OK);
+    return (uint64_t)((const uint8_t *)span->rx - (const uint8_t *)info.base);
 }

@@ -4,8 +4,10 @@
 #define TESTS_ADMIN_WIRE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
+#include "client/jitclient.h"
 #include "proto/admin.h"
 #include "tests/harness/broker.h"
 
@@ -21,6 +23,8 @@ struct admin_daemon {
  */
 #define ADMIN_WIRE_GROUP 64950u
 bool admin_daemon_start(struct admin_daemon *daemon, const char *config);
+/* For a fixture: where that can't be done the test is over, and says so. */
+void admin_daemon_start_or_skip(struct admin_daemon *daemon, const char *config);
 void admin_daemon_stop(struct admin_daemon *daemon);
 
 /* A connection of that user, with this group beside its own (0: without). Not root: of ours. */
@@ -38,5 +42,11 @@ void admin_expect(int fd, Admin__Verb verb, uint64_t session, uint64_t offset, u
                   Admin__Code code, const char *part);
 /* Expects nobody's error, and the end. */
 void admin_expect_goodbye(int fd, Admin__Code code, const char *part);
+/* Whether a status is answered. */
+bool admin_is_served(int fd);
+
+/* As the daemon names them. */
+uint64_t admin_session_of(jitc_client *client);
+uint64_t admin_offset_of(jitc_client *client, const jitc_span *span);
 
 #endif

@@ -33,23 +33,14 @@ enum { SPANS = 10000, LEASES = 800, LARGE_BYTES = 4 << 20 };
 
 static struct admin_daemon admin;
 
-static void start_with(const char *config)
-{
-    if (!admin_daemon_start(&admin, config)) {
-        (void)printf("skipped: no mount namespace for a group of the test's own\n");
-        (void)fflush(stdout);
-        exit(0);
-    }
-}
-
 static void start(void)
 {
-    start_with(NULL);
+    admin_daemon_start_or_skip(&admin, NULL);
 }
 
 static void start_impatient(void)
 {
-    start_with("[daemon]\nreply_timeout_ms=200\n");
+    admin_daemon_start_or_skip(&admin, "[daemon]\nreply_timeout_ms=200\n");
 }
 
 static void stop(void)
@@ -57,36 +48,11 @@ static void stop(void)
     admin_daemon_stop(&admin);
 }
 
-static uint64_t session_of(jitc_client *client)
-{
-    jitc_info info = {.struct_size = sizeof info};
-
-    ck_assert_int_eq(jitc_describe(client, &info), JITC_OK);
-    return info.session;
-}
-
-static uint64_t offset_of(jitc_client *client, const jitc_span *span)
-{
-    jitc_info info = {.struct_size = sizeof info};
-
-    ck_assert_int_eq(jitc_describe(client, &info), JITC_OK);
-    return (uint64_t)((const uint8_t *)span->rx - (const uint8_t *)info.base);
-}
-
-static bool is_served(int fd)
-{
-    Admin__Reply *reply = admin_ask(fd, ADMIN__VERB__STATUS, 0, 0, 0);
-    bool is = reply->status != NULL;
-
-    admin__reply__free_unpacked(reply, NULL);
-    return is;
-}
-
 /* ---- Who ------------------------------------------------------------------------------------ */
 
 static void assert_may_change(int fd)
 {
-    ck_assert(is_served(fd));
+    ck_assert(admin_is_served(fd));
     admin__reply__free_unpacked(admin_ask(fd, ADMIN__VERB__RELOAD, 0, 0, 0), NULL);
     admin__reply__free_unpacked(admin_ask(fd, ADMIN__VERB__LOG_LEVEL, 0, 0, 6), NULL);
     admin_expect(fd, ADMIN__VERB__REVOKE, 999, 0, 0, ADMIN__CODE__NO_SESSION, "no session 999");
@@ -103,7 +69,7 @@ END_TEST
 START_TEST(a_member_of_the_group_reads_and_changes_nothing)
 {
     jitc_client *client = broker_connect(&admin.broker, NULL);
-    uint64_t session = session_of(client);
+    uint64_t session = admin_session_of(client);
     jitc_span span;
     int fd;
 
@@ -112,15 +78,16 @@ START_TEST(a_member_of_the_group_reads_and_changes_nothing)
     ck_assert_int_eq(jitc_alloc(client, &span, 64), JITC_OK);
     ck_assert_int_eq(jitc_flush(client), JITC_OK);
     fd = admin_connect_as(&admin, WORKER_UID, ADMIN_WIRE_GROUP);
-    ck_assert(is_served(fd));
+    ck_assert(admin_is_served(fd));
     admin__reply__free_unpacked(admin_ask(fd, ADMIN__VERB__SESSIONS, 0, 0, 0), NULL);
     admin__reply__free_unpacked(admin_ask(fd, ADMIN__VERB__OPERATIONS, 0, 0, 0), NULL);
     admin__reply__free_unpacked(admin_ask(fd, ADMIN__VERB__SPANS, session, 0, 0), NULL);
-    admin__reply__free_unpacked(admin_ask(fd, ADMIN__VERB__CODE, session, offset_of(client, &span), 0), NULL);
+    admin__reply__free_unpacked(admin_ask(fd, ADMIN__VERB__CODE, session, admin_offset_of(client, &span), 0),
+                                NULL);
     admin_expect(fd, ADMIN__VERB__REVOKE, session, 0, 0, ADMIN__CODE__NOT_PERMITTED, "only root");
     admin_expect(fd, ADMIN__VERB__RELOAD, 0, 0, 0, ADMIN__CODE__NOT_PERMITTED, "only root");
     admin_expect(fd, ADMIN__VERB__LOG_LEVEL, 0, 0, 3, ADMIN__CODE__NOT_PERMITTED, "only root");
-    ck_assert(is_served(fd));
+    ck_assert(admin_is_served(fd));
     ck_assert_int_eq(jitc_release(client, span.rx), JITC_OK); /* it was not revoked */
     ck_assert_uint_eq(broker_log_count(&admin.broker, "admin_refused: uid=64902"), 3);
     ck_assert_uint_eq(broker_log_count(&admin.broker, "verb=revoke reason=\"only root"), 1);
@@ -137,7 +104,7 @@ START_TEST(the_group_counts_also_where_it_is_the_primary_one)
         skip("only root can be several users");
     /* admin_connect_as() gives a user the group of its own number. */
     fd = admin_connect_as(&admin, ADMIN_WIRE_GROUP, 0);
-    ck_assert(is_served(fd));
+    ck_assert(admin_is_served(fd));
     (void)close(fd);
 }
 END_TEST
@@ -228,7 +195,7 @@ START_TEST(sessions_are_listed_with_what_each_holds_and_did)
     ck_assert_int_eq(jitc_open_executor(other, &executor), JITC_OK);
     reply = admin_ask(fd, ADMIN__VERB__SESSIONS, 0, 0, 0);
     ck_assert_uint_eq(reply->n_ends, 3);
-    end = find_end(reply, session_of(client), false);
+    end = find_end(reply, admin_session_of(client), false);
     ck_assert_uint_eq(end->uid, getuid());
     ck_assert_int_eq(end->pid, getpid());
     ck_assert_str_eq(end->class_, "default");
@@ -238,9 +205,9 @@ START_TEST(sessions_are_listed_with_what_each_holds_and_did)
     ck_assert_uint_eq(end->usage->granularity, 64);
     ck_assert(end->usage->sealed && !end->usage->direct);
     ck_assert_uint_ge(end->operations, 3);
-    end = find_end(reply, session_of(other), false);
+    end = find_end(reply, admin_session_of(other), false);
     ck_assert_uint_eq(end->usage->spans, 0);
-    (void)find_end(reply, session_of(other), true);
+    (void)find_end(reply, admin_session_of(other), true);
     admin__reply__free_unpacked(reply, NULL);
     (void)close(executor);
     (void)jitc_close(client);
@@ -356,7 +323,7 @@ START_TEST(ten_thousand_spans_are_listed_completely_while_another_client_works)
     fill(client, spans, SPANS);
     qsort(spans, SPANS, sizeof spans[0], by_offset);
     before = atomic_load(done);
-    admin_send(fd, ADMIN__VERB__SPANS, session_of(client), 0, 0);
+    admin_send(fd, ADMIN__VERB__SPANS, admin_session_of(client), 0, 0);
     while (more) {
         Admin__Reply *reply = admin_receive(fd);
 
@@ -364,7 +331,7 @@ START_TEST(ten_thousand_spans_are_listed_completely_while_another_client_works)
         ck_assert_ptr_null(reply->error);
         for (size_t i = 0; i < reply->n_spans; i++, listed++) {
             ck_assert_uint_lt(listed, SPANS);
-            ck_assert_uint_eq(reply->spans[i]->offset, offset_of(client, &spans[listed]));
+            ck_assert_uint_eq(reply->spans[i]->offset, admin_offset_of(client, &spans[listed]));
             ck_assert_uint_eq(reply->spans[i]->size, spans[listed].size);
         }
         more = reply->more != 0;
@@ -434,8 +401,8 @@ START_TEST(the_bytes_of_a_span_are_those_that_were_written)
     ck_assert_int_eq(jitc_write(client, &large, 0, code, sizeof code, 0), JITC_OK);
     ck_assert_int_eq(jitc_alloc(client, &small, 64), JITC_OK);
     ck_assert_int_eq(jitc_flush(client), JITC_OK);
-    offset = offset_of(client, &large);
-    admin_send(fd, ADMIN__VERB__CODE, session_of(client), offset + sizeof code - 1, 0);
+    offset = admin_offset_of(client, &large);
+    admin_send(fd, ADMIN__VERB__CODE, admin_session_of(client), offset + sizeof code - 1, 0);
     while (more) {
         Admin__Reply *reply = admin_receive(fd);
 
@@ -452,177 +419,17 @@ START_TEST(the_bytes_of_a_span_are_those_that_were_written)
         admin__reply__free_unpacked(reply, NULL);
     }
     ck_assert_uint_eq(got, sizeof code);
-    admin_expect(fd, ADMIN__VERB__CODE, session_of(client), offset - 1, 0, ADMIN__CODE__NO_SPAN,
+    admin_expect(fd, ADMIN__VERB__CODE, admin_session_of(client), offset - 1, 0, ADMIN__CODE__NO_SPAN,
                  "lies in no live span");
-    admin_expect(fd, ADMIN__VERB__CODE, session_of(client), UINT64_MAX, 0, ADMIN__CODE__NO_SPAN,
+    admin_expect(fd, ADMIN__VERB__CODE, admin_session_of(client), UINT64_MAX, 0, ADMIN__CODE__NO_SPAN,
                  "lies in no live span");
-    offset = offset_of(client, &small);
+    offset = admin_offset_of(client, &small);
     ck_assert_int_eq(jitc_release(client, small.rx), JITC_OK);
     ck_assert_int_eq(jitc_flush(client), JITC_OK);
-    admin_expect(fd, ADMIN__VERB__CODE, session_of(client), offset, 0, ADMIN__CODE__NO_SPAN,
+    admin_expect(fd, ADMIN__VERB__CODE, admin_session_of(client), offset, 0, ADMIN__CODE__NO_SPAN,
                  "lies in no live span");
     admin_expect(fd, ADMIN__VERB__CODE, 999, 0, 0, ADMIN__CODE__NO_SESSION, "no session 999");
     (void)jitc_close(client);
-    (void)close(fd);
-}
-END_TEST
-
-/* ---- Changes ----------------------------------------------------------------------------------- */
-
-START_TEST(to_revoke_ends_that_session_its_executors_and_nothing_else)
-{
-    jitc_client *client = broker_connect(&admin.broker, NULL);
-    jitc_client *other = broker_connect(&admin.broker, NULL);
-    jitc_client *executor;
-    int fd = admin_connect(&admin);
-    uint64_t session = session_of(client);
-    Admin__Reply *reply;
-    jitc_span span;
-    jitc_span lost;
-    jitc_stats usage = {.struct_size = sizeof usage};
-    int end;
-
-    ck_assert_int_eq(jitc_alloc(other, &span, 64), JITC_OK);
-    ck_assert_int_eq(jitc_open_executor(client, &end), JITC_OK);
-    ck_assert_int_eq(jitc_attach(&executor, end), JITC_OK);
-    admin__reply__free_unpacked(admin_ask(fd, ADMIN__VERB__REVOKE, session, 0, 0), NULL);
-    assert_status(JITC_E_DISCONNECTED, "revoked by the operator", jitc_alloc(client, &lost, BLOCK_BYTES));
-    assert_status(JITC_E_DISCONNECTED, "revoked by the operator", jitc_statistics(executor, &usage));
-    ck_assert_int_eq(jitc_release(other, span.rx), JITC_OK);
-    ck_assert_int_eq(jitc_flush(other), JITC_OK);
-    reply = admin_ask(fd, ADMIN__VERB__STATUS, 0, 0, 0);
-    ck_assert_uint_eq(reply->status->sessions, 1);
-    ck_assert_uint_eq(reply->status->executors, 0);
-    admin__reply__free_unpacked(reply, NULL);
-    admin_expect(fd, ADMIN__VERB__REVOKE, session, 0, 0, ADMIN__CODE__NO_SESSION, "no session");
-    (void)jitc_close(executor);
-    (void)jitc_close(client);
-    (void)jitc_close(other);
-    (void)close(fd);
-}
-END_TEST
-
-START_TEST(an_answer_about_a_session_that_ends_meanwhile_says_so)
-{
-    jitc_client *client = broker_connect(&admin.broker, NULL);
-    int fd = admin_connect(&admin);
-    int other = admin_connect(&admin);
-    uint64_t session = session_of(client);
-    Admin__Reply *reply = NULL;
-    jitc_span span;
-    bool more = true;
-
-    ck_assert_int_eq(jitc_alloc(client, &span, LARGE_BYTES), JITC_OK);
-    /* More than the socket holds: the rest of it waits for us. */
-    admin_send(fd, ADMIN__VERB__CODE, session, offset_of(client, &span), 0);
-    admin__reply__free_unpacked(admin_receive(fd), NULL);
-    admin__reply__free_unpacked(admin_ask(other, ADMIN__VERB__REVOKE, session, 0, 0), NULL);
-    while (more) {
-        if (reply != NULL)
-            admin__reply__free_unpacked(reply, NULL);
-        reply = admin_receive(fd);
-        more = reply->more != 0;
-    }
-    ck_assert_ptr_nonnull(reply->error);
-    ck_assert_int_eq(reply->error->code, ADMIN__CODE__NO_SESSION);
-    ck_assert_ptr_nonnull(strstr(reply->error->text, "has ended"));
-    admin__reply__free_unpacked(reply, NULL);
-    ck_assert(is_served(fd));
-    (void)jitc_close(client);
-    (void)close(fd);
-    (void)close(other);
-}
-END_TEST
-
-START_TEST(an_answer_about_a_span_that_changes_meanwhile_says_so)
-{
-    jitc_client *client = broker_connect(&admin.broker, NULL);
-    int fd = admin_connect(&admin);
-    uint64_t session = session_of(client);
-
-    for (int is_released = 0; is_released < 2; is_released++) {
-        Admin__Reply *reply;
-        jitc_span span;
-        jitc_span others[2];
-        bool more = true;
-
-        ck_assert_int_eq(jitc_alloc(client, &span, LARGE_BYTES), JITC_OK);
-        admin_send(fd, ADMIN__VERB__CODE, session, offset_of(client, &span), 0);
-        reply = admin_receive(fd);
-        if (is_released) { /* two others in its place */
-            ck_assert_int_eq(jitc_release(client, span.rx), JITC_OK);
-            ck_assert_int_eq(jitc_alloc(client, &others[0], LARGE_BYTES / 2), JITC_OK);
-            ck_assert_int_eq(jitc_alloc(client, &others[1], LARGE_BYTES), JITC_OK);
-        } else {
-            ck_assert_int_eq(jitc_shrink(client, &span, LARGE_BYTES - BLOCK_BYTES), JITC_OK);
-        }
-        ck_assert_int_eq(jitc_flush(client), JITC_OK);
-        while (more) {
-            admin__reply__free_unpacked(reply, NULL);
-            reply = admin_receive(fd);
-            more = reply->more != 0;
-        }
-        ck_assert_ptr_nonnull(reply->error);
-        ck_assert_int_eq(reply->error->code, ADMIN__CODE__NO_SPAN);
-        ck_assert_ptr_nonnull(strstr(reply->error->text, "released, or shrunk, meanwhile"));
-        admin__reply__free_unpacked(reply, NULL);
-    }
-    (void)jitc_close(client);
-    (void)close(fd);
-}
-END_TEST
-
-static void put_policy(const char *text)
-{
-    FILE *file = fopen(admin.broker.config, "we");
-
-    ck_assert_ptr_nonnull(file);
-    ck_assert_int_ge(fputs(text, file), 0);
-    ck_assert_int_eq(fclose(file), 0);
-}
-
-START_TEST(a_reload_tells_whether_the_policy_was_right_and_where_not)
-{
-    int fd = admin_connect(&admin);
-    Admin__Reply *reply;
-
-    put_policy("[class default]\nspan_max=7\nnonsense=1\n");
-    admin_expect(fd, ADMIN__VERB__RELOAD, 0, 0, 0, ADMIN__CODE__BAD_POLICY, "jitbrokerd.conf:3: ");
-    reply = admin_ask(fd, ADMIN__VERB__STATUS, 0, 0, 0);
-    ck_assert_ptr_nonnull(strstr(reply->status->policy_mistake, "jitbrokerd.conf:3: "));
-    admin__reply__free_unpacked(reply, NULL);
-    put_policy("[class a]\nuid=1\n[class default]\nspan_max=7\n");
-    admin__reply__free_unpacked(admin_ask(fd, ADMIN__VERB__RELOAD, 0, 0, 0), NULL);
-    reply = admin_ask(fd, ADMIN__VERB__STATUS, 0, 0, 0);
-    ck_assert_str_eq(reply->status->policy_mistake, "");
-    ck_assert_uint_eq(reply->status->classes, 2);
-    admin__reply__free_unpacked(reply, NULL);
-    ck_assert_uint_eq(broker_log_count(&admin.broker, "policy_refused: in_force=as_before reason="), 1);
-    ck_assert_uint_eq(broker_log_count(&admin.broker, "policy_loaded: classes=2"), 1);
-    (void)close(fd);
-}
-END_TEST
-
-START_TEST(the_logs_level_is_changed_while_it_runs)
-{
-    int fd = admin_connect(&admin);
-    unsigned before;
-
-    (void)jitc_close(broker_connect(&admin.broker, NULL));
-    before = broker_log_count(&admin.broker, "class=default");
-    ck_assert_uint_gt(before, 0);
-    admin__reply__free_unpacked(admin_ask(fd, ADMIN__VERB__LOG_LEVEL, 0, 0, 5), NULL);
-    (void)jitc_close(broker_connect(&admin.broker, NULL));
-    ck_assert(is_served(fd)); /* after all of that */
-    before = broker_log_count(&admin.broker, "class=default");
-    (void)jitc_close(broker_connect(&admin.broker, NULL));
-    ck_assert(is_served(fd));
-    ck_assert_uint_eq(broker_log_count(&admin.broker, "class=default"), before);
-    admin__reply__free_unpacked(admin_ask(fd, ADMIN__VERB__LOG_LEVEL, 0, 0, 6), NULL);
-    (void)jitc_close(broker_connect(&admin.broker, NULL));
-    ck_assert(is_served(fd));
-    ck_assert_uint_gt(broker_log_count(&admin.broker, "class=default"), before);
-    ck_assert_uint_eq(broker_log_count(&admin.broker, "verb=log-level level=notice"), 1);
     (void)close(fd);
 }
 END_TEST
@@ -671,7 +478,7 @@ START_TEST(a_request_that_makes_no_sense_is_refused_and_the_next_one_answered)
     ck_assert_int_eq(reply->error->code, ADMIN__CODE__BAD_REQUEST);
     ck_assert_uint_eq(reply->id, 5);
     admin__reply__free_unpacked(reply, NULL);
-    ck_assert(is_served(fd));
+    ck_assert(admin_is_served(fd));
     (void)close(fd);
 }
 END_TEST
@@ -683,7 +490,7 @@ START_TEST(a_ninth_connection_is_told_that_there_are_enough)
 
     for (unsigned i = 0; i < ADMIN_CONNECTIONS_MAX; i++) {
         fds[i] = admin_connect(&admin);
-        ck_assert(is_served(fds[i]));
+        ck_assert(admin_is_served(fds[i]));
     }
     ninth = admin_connect(&admin);
     admin_expect_goodbye(ninth, ADMIN__CODE__BUSY, "as many operators as it can");
@@ -701,7 +508,7 @@ START_TEST(a_ninth_connection_is_told_that_there_are_enough)
         (void)close(ninth);
     }
     for (unsigned i = 1; i < ADMIN_CONNECTIONS_MAX; i++) {
-        ck_assert(is_served(fds[i]));
+        ck_assert(admin_is_served(fds[i]));
         (void)close(fds[i]);
     }
 }
@@ -719,7 +526,7 @@ START_TEST(an_answer_that_is_not_read_ends_the_connection_and_hinders_nobody)
 
     ck_assert_int_eq(jitc_alloc(client, &span, LARGE_BYTES), JITC_OK);
     before = atomic_load(done);
-    admin_send(fd, ADMIN__VERB__CODE, session_of(client), offset_of(client, &span), 0);
+    admin_send(fd, ADMIN__VERB__CODE, admin_session_of(client), admin_offset_of(client, &span), 0);
     while (broker_log_count(&admin.broker, "verb=code reason=\"it does not read its answer\"") == 0)
         (void)usleep(1000);
     ck_assert_uint_gt(atomic_load(done), before);
@@ -744,7 +551,7 @@ START_TEST(readers_leave_room_for_who_may_change_something)
         skip("without root there is one user only, who may do everything");
     for (unsigned i = 0; i < ADMIN_READERS_MAX; i++) {
         fds[i] = admin_connect_as(&admin, WORKER_UID, ADMIN_WIRE_GROUP);
-        ck_assert(is_served(fds[i]));
+        ck_assert(admin_is_served(fds[i]));
     }
     other = admin_connect_as(&admin, OTHER_WORKER_UID, ADMIN_WIRE_GROUP);
     admin_expect_goodbye(other, ADMIN__CODE__BUSY, "as many operators as it can");
@@ -766,10 +573,10 @@ START_TEST(refusals_that_are_not_read_end_the_connection_and_hinder_nobody)
 
     do {
         error = record_send(fd, false, without_verb, sizeof without_verb, NULL, 0);
-        ck_assert(is_served(other));
+        ck_assert(admin_is_served(other));
     } while (error == 0 || error == -EAGAIN);
     ck_assert(error == -ECONNRESET || error == -EPIPE);
-    ck_assert(is_served(other));
+    ck_assert(admin_is_served(other));
     (void)close(other);
     (void)close(fd);
 }
@@ -790,7 +597,7 @@ START_TEST(who_leaves_amid_an_answer_costs_nothing)
             Admin__Reply *reply;
 
             fd = admin_connect(&admin);
-            admin_send(fd, ADMIN__VERB__CODE, session_of(client), offset_of(client, &span), 0);
+            admin_send(fd, ADMIN__VERB__CODE, admin_session_of(client), admin_offset_of(client, &span), 0);
             reply = admin_receive(fd);
             is_answered = reply->error == NULL;
             admin__reply__free_unpacked(reply, NULL);
@@ -822,11 +629,6 @@ int main(void)
     tcase_add_test(tests, ten_thousand_spans_are_listed_completely_while_another_client_works);
     tcase_add_test(tests, many_blocks_without_a_span_are_passed_in_more_than_one_step);
     tcase_add_test(tests, the_bytes_of_a_span_are_those_that_were_written);
-    tcase_add_test(tests, to_revoke_ends_that_session_its_executors_and_nothing_else);
-    tcase_add_test(tests, an_answer_about_a_session_that_ends_meanwhile_says_so);
-    tcase_add_test(tests, an_answer_about_a_span_that_changes_meanwhile_says_so);
-    tcase_add_test(tests, a_reload_tells_whether_the_policy_was_right_and_where_not);
-    tcase_add_test(tests, the_logs_level_is_changed_while_it_runs);
     tcase_add_test(tests, what_is_no_request_ends_the_connection);
     tcase_add_test(tests, a_request_that_makes_no_sense_is_refused_and_the_next_one_answered);
     tcase_add_test(tests, a_ninth_connection_is_told_that_there_are_enough);

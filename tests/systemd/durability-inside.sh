@@ -15,6 +15,7 @@ workers_dir=$(systemctl cat jitworker@.service | sed -n 's/^ExecStart=\(.*\)\/%i
 policy=/etc/jitbroker/conf.d/test.conf
 broken=/etc/jitbroker/conf.d/zz-broken.conf
 workers="steady steady-socket" # on the ring, and by the socket alone
+disconnected=101 # JITC_E_DISCONNECTED
 
 unit_of() { echo "jitworker@$1.service"; }
 # count WORKER NAME: what it last wrote of itself
@@ -293,6 +294,29 @@ unharmed "a thousand sessions more"
 echo "note: the longest pause of code in all that: $(longest_pause_ms code) ms, of a thread that only sleeps" \
     "$(longest_pause_ms idle) ms"
 echo "note: $(systemd-analyze security --no-pager $daemon 2>/dev/null | grep -o 'Overall.*')"
+
+# -- Stopped, and started: what jitbrokerd(8) says of that. No restart: nobody comes back ------------------------------------
+systemctl stop $daemon 2>/dev/null
+until_true 10 ends 0 || fail "stored when the service is stopped: $(stored)"
+for worker in $workers; do
+    until_true 10 is_above "$worker" failed 0 || fail "$worker is not told of the stop"
+    is "why $worker's operations fail then" "$(count "$worker" last_failure)" "$disconnected"
+done
+systemctl start $daemon
+is "sessions of a service that was stopped and started" "$(jitbrokerctl sessions 2>&1 | grep -c '^[0-9]')" 0
+for worker in $workers; do
+    failures_before=$(count "$worker" failed)
+    until_true 10 is_above "$worker" failed "$failures_before" || fail "$worker's operations are done again: $(cat "count.$worker")"
+    is "why they fail when it is started again" "$(count "$worker" last_failure)" "$disconnected"
+    calls=$(count "$worker" calls)
+    if until_true 5 runs_on "$worker" "$calls"; then ok "$worker runs its code on, when it is stopped and started"
+    else fail "$worker when it is stopped and started: $(cat "count.$worker")"; fi
+done
+served "stopped and started"
+for worker in $workers; do systemctl stop "$(unit_of "$worker")"; done
+# shellcheck disable=SC2086 # a list of words
+begin $workers && ok "workers that were started anew go on as before"
+unharmed "a stop, and workers that were started anew"
 
 # -- Stop: sessions end, what is mapped runs on. Removal and purge -----------------------------------------------------------
 dpkg --remove jitbrokerd >dpkg.log 2>&1 || fail "remove: $(cat dpkg.log)"

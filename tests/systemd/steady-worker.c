@@ -118,26 +118,33 @@ static void check(jitc_client *client, const struct live *spans, unsigned count)
 {
     static uint8_t bytes[SPAN_BYTES_MAX + 4096];
     jitc_stats stats = {.struct_size = sizeof stats};
+    uint64_t asked_us;
 
     for (unsigned i = 0; i < count; i++) {
         const struct live *one = &spans[i];
         jitc_span found;
+        uint64_t since_us;
+        int status;
 
         content(bytes, one->span.size, one->number);
         if (memcmp(one->span.rx, bytes, one->span.size) != 0) {
             (void)fprintf(stderr, "the bytes of span %" PRIu32 " are others\n", one->number);
             atomic_fetch_add(&mismatched, 1);
         }
-        if (failed_by(jitc_query(client, &found, one->span.rx)) == JITC_OK &&
-            (found.rx != one->span.rx || found.size != one->span.size)) {
+        since_us = now_us();
+        status = failed_by(jitc_query(client, &found, one->span.rx));
+        longest(&longest_operation_us, since_us);
+        if (status == JITC_OK && (found.rx != one->span.rx || found.size != one->span.size)) {
             (void)fprintf(stderr, "span %" PRIu32 " is not where it was\n", one->number);
             atomic_fetch_add(&mismatched, 1);
         }
     }
+    asked_us = now_us();
     if (failed_by(jitc_statistics(client, &stats)) == JITC_OK && stats.allocation_count != count) {
         (void)fprintf(stderr, "%" PRIu64 " spans, not %u\n", stats.allocation_count, count);
         atomic_fetch_add(&mismatched, 1);
     }
+    longest(&longest_operation_us, asked_us);
 }
 
 static void *run_forever(void *unused)

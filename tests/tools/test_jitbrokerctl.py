@@ -7,6 +7,7 @@
 As root, daemon and client are two other users.
 """
 import contextlib
+import fcntl
 import json
 import os
 import platform
@@ -15,9 +16,11 @@ import re
 import select
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import xml.etree.ElementTree
 
@@ -69,10 +72,10 @@ class Daemon:
 
 
 class Holder:
-    def __init__(self, daemon):
+    def __init__(self, daemon, uid=CLIENT_UID):
         environment = {**os.environ, "JITBROKER_SOCKET": daemon.socket}
         self.process = subprocess.Popen(
-            [daemon.holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, **user(CLIENT_UID)
+            [daemon.holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, **user(uid)
         )
         told = json.loads(self.process.stdout.readline())
         self.session, self.offsets = told["session"], told["offsets"]
@@ -226,6 +229,73 @@ def check_code(daemon, holder):
     ctl(daemon, "dump", holder.session, "--output", "/dev/full", expect=FAILED)
 
 
+def check_doctor(daemon):
+    options = ["--socket", daemon.socket]
+    found = ctl_json(daemon, "doctor", *options)
+    keys(found, "status", "status_text", "detail", "can", "lockdown", "report", "daemon_answers", "daemon_findings")
+    assert found["status"] == 0 and found["can"]["run"] is True and found["daemon_answers"] is True
+    assert len(found["daemon_findings"]) == 1 and "nobody keeps its sessions" in found["daemon_findings"][0]
+    text = ctl(daemon, "doctor", *options).stdout
+    assert text.startswith(found["report"]) and f"The daemon at {daemon.admin}:\n" in text
+    daemon.configure("[daemon]\nsessions_max=-1\n[class default]\n")
+    ctl(daemon, "reload", expect=FAILED)
+    mistake, _ = ctl_json(daemon, "doctor", *options)["daemon_findings"]
+    assert f"{daemon.config}:2: " in mistake and "jitbrokerctl reload" in mistake, mistake
+    check_doctor_near_a_limit(daemon)
+    daemon.configure("")
+    ctl(daemon, "reload")
+    done = ctl(daemon, "doctor", "--json", expect=None)
+    assert any("serves nobody" in told or "nobody is served" in told for told in json.loads(done.stdout)["daemon_findings"])
+    daemon.configure("[class default]\n")
+    ctl(daemon, "reload")
+    done = subprocess.run([CTL, "--admin", daemon.admin + "-not", "doctor", *options], capture_output=True, text=True, check=True)
+    assert "The daemon is not examined" in done.stdout and done.stderr == ""
+
+
+def check_doctor_near_a_limit(daemon):
+    if not AS_ROOT:
+        print("not tried: nearly as many connections as there may be (one user has only a share; needs root)")
+        return
+    for connections_max, is_near in [(20, True), (21, False)]:
+        daemon.configure(f"[daemon]\nsessions_max={connections_max}\n[class default]\n")
+        ctl(daemon, "reload")
+        with contextlib.ExitStack() as stack:
+            for i in range(18 - ctl_json(daemon, "status")["connections"]):
+                stack.callback(Holder(daemon, CLIENT_UID + 1 + i).stop)
+            sentences = ctl_json(daemon, "doctor", "--socket", daemon.socket + "-not")["daemon_findings"]
+        assert any(f"18 connections of {connections_max}" in told for told in sentences) == is_near, sentences
+
+
+def check_policy(daemon):
+    environment = {**os.environ, "JITBROKER_DAEMON": daemon.program}
+    path = f"{daemon.folder}/policy"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("[class a]\nuid=5\n[class default]\nunit=b.service\nspan_max=7\n")
+
+    def explain(*options, expect=DONE):
+        command = [CTL, "policy", "explain", "--config", path, *map(str, options)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == expect and done.stderr == "", done
+        return done
+
+    told = json.loads(explain("--uid", 5, "--json").stdout)
+    keys(told, "peer", "mismatches", "class", "settings", "served", "refused")
+    keys(told["settings"][0], "class", "key", "value", "file", "line")
+    assert told["served"] is True and told["class"] == "a" and told["mismatches"] == [] and told["peer"] == {"uid": 5}
+    assert told["settings"][0] == {"class": "a", "key": "uid", "value": "5", "file": path, "line": 2}
+    assert {"class": "a", "key": "gid", "value": "any", "file": "", "line": 0} in told["settings"]
+    text = explain("--uid", 5).stdout
+    assert all(f"  {one['key']}={one['value']}  " in text for one in told["settings"])
+    told = json.loads(explain("--json", "--uid", 33, "--gid", 7, "--unit", "c.service", "--label", "x", expect=FAILED).stdout)
+    assert told["served"] is False and told["refused"] == "in no class" and told["class"] == ""
+    assert told["peer"] == {"uid": 33, "gid": 7, "unit": "c.service", "label": "x"} and told["settings"] == []
+    assert [(one["class"], one["key"], one["line"]) for one in told["mismatches"]] == [("a", "uid", 2), ("default", "unit", 4)]
+    with open(path, "a", encoding="utf-8") as file:
+        file.write("write=none\n")
+    told = json.loads(explain("--uid=33", "--unit=b.service", "--json", expect=FAILED).stdout)
+    assert told["refused"] == "write=none" and told["class"] == "default" and told["served"] is False
+
+
 def check_metrics(daemon, holder):
     openmetrics.self_test()
     before = openmetrics.parse(ctl(daemon, "metrics").stdout)
@@ -244,7 +314,24 @@ def check_metrics(daemon, holder):
         assert value(families, "jitbroker_operations", **labels) == more + value(before, "jitbroker_operations", **labels)
     histogram = families["jitbroker_operation_duration_seconds"]
     assert {sample[1]["operation"] for sample in histogram["samples"]} == set(OPERATIONS)
+    check_metrics_as_json(daemon, families)
     assert families["jitbroker_events"]["type"] == "counter" and all(name.startswith("jitbroker_") for name in families)
+
+
+def check_metrics_as_json(daemon, families):
+    """It has the same families and samples as the text."""
+    told = ctl_json(daemon, "metrics")
+    keys(told, "metrics")
+    keys(told["metrics"][0], "name", "type", "unit", "help", "samples")
+    keys(told["metrics"][0]["samples"][0], "name", "labels", "value")
+    assert [family["name"] for family in told["metrics"]] == list(families)
+    for family in told["metrics"]:
+        text = families[family["name"]]
+        assert (family["type"], family["unit"], family["help"]) == (text["type"], text.get("unit", ""), text["help"])
+        of_text = [(family["name"] + suffix, labels) for suffix, labels, _ in text["samples"]]
+        assert [(sample["name"], sample["labels"]) for sample in family["samples"]] == of_text
+    (spans,) = [family for family in told["metrics"] if family["name"] == "jitbroker_spans"]
+    assert spans["samples"] == [{"name": "jitbroker_spans", "labels": {}, "value": 3}]
 
 
 def check_top(daemon, holder):
@@ -258,6 +345,7 @@ def check_top(daemon, holder):
     keys(frame["operations"][0], "operation", "done_per_second", "refused_per_second", "p50_ns", "p99_ns")
     keys(frame["sessions"][0], "operations_per_second", "session")
     keys(frame["sessions"][0]["session"], *SESSION_KEYS)
+    assert [session["session"]["session"] for session in frame["sessions"]] == [holder.session]
     text = ctl(daemon, "top", "--once", "--interval", "0.05").stdout
     assert "operations: 0/s" in text and f"\n{holder.session} " in text and "\033" not in text
     check_rates(daemon, holder)
@@ -291,12 +379,102 @@ def check_top_at_a_terminal(daemon):
         if pid == 0:
             os.execv(CTL, [CTL, "--admin", daemon.admin, "top", "--interval", "0.05"])
         text = read_until(fd, b"SESSION")
-        assert b"\033[?1049h" in text and b"jitbrokerd " in text
+        assert b"\033[?1049h" in text and b"jitbrokerd " in text and b"\033[?7l" in text  # long lines are cut
         os.write(fd, key)
-        read_until(fd, b"\033[?1049l", text)  # the terminal is as it was
+        text = read_until(fd, b"\033[?1049l", text)  # the terminal is as it was
+        assert b"\033[?7h\033[?25h" in text
         _, status = os.waitpid(pid, 0)
         assert os.waitstatus_to_exitcode(status) == DONE
         os.close(fd)
+
+
+def at_a_terminal(columns, environment, *arguments):
+    """What is printed on a terminal of so many columns."""
+    pid, fd = pty.fork()
+    if pid == 0:
+        fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        os.execve(CTL, [CTL, *map(str, arguments)], {**os.environ, **environment})
+    text = b""
+    with contextlib.suppress(OSError):  # the other end is gone
+        while part := os.read(fd, 65536):
+            text += part
+    os.close(fd)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == DONE
+    return text.decode()
+
+
+def check_terminals(daemon, holder):
+    """A terminal gets what it can show."""
+    this_map = ["--admin", daemon.admin, "map", holder.session]
+    coloured = at_a_terminal(80, {"TERM": "xterm", "LC_ALL": "C.UTF-8"}, *this_map)
+    assert "\033[32m" in coloured and "█" in coloured
+    no_colour = at_a_terminal(80, {"TERM": "xterm", "LC_ALL": "C.UTF-8", "NO_COLOR": "1"}, *this_map)
+    assert "\033" not in no_colour and "█" in no_colour
+    for environment in [{"TERM": "dumb", "LC_ALL": "C.UTF-8"}, {"TERM": "xterm", "LC_ALL": "C"}]:
+        at_a_terminal(80, environment, *this_map).encode("ascii")
+        assert "\033" not in at_a_terminal(80, environment, *this_map)
+    cells = "".join(re.findall(r"^0x[0-9a-f]+  (\S+)\r$", no_colour, re.M))
+    for columns, fit in [(80, 64), (77, 64), (76, 32), (20, 4), (14, 1), (5, 1)]:
+        narrow = at_a_terminal(columns, {"TERM": "xterm", "LC_ALL": "C.UTF-8", "NO_COLOR": "1"}, *this_map)
+        rows = re.findall(r"^0x[0-9a-f]+  (\S+)\r$", narrow, re.M)
+        assert max(map(len, rows)) == fit and "".join(rows) == cells, (columns, rows)
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.execve(CTL, [CTL, "--admin", daemon.admin, "top", "--interval", "0.05"], {**os.environ, "TERM": "dumb"})
+    text = read_until(fd, b"SESSION")
+    text = read_until(fd, b"SESSION", text[text.index(b"SESSION") + 7 :])  # one frame behind the other
+    assert b"\033" not in text
+    os.kill(pid, signal.SIGINT)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == DONE
+    os.close(fd)
+
+
+def check_full_disk(daemon, holder):
+    """What could not be written is no success, and told once."""
+    session, offset = holder.session, holder.offsets[0]
+    for verb in [
+        "status", "sessions", f"spans {session}", f"map {session}", f"disasm {session} {offset}", f"dump {session}",
+        f"dump {session} {offset}", "top --once --interval 0.05", "top --interval 0.05", "metrics", "reload", "log-level info",
+        f"doctor --socket {daemon.socket}", f"policy explain --uid 0 --config {daemon.config}",
+    ]:  # fmt: skip
+        for form in [[], ["--json"]]:
+            check_one_full_disk(daemon, [*verb.split(), *form])
+    for rest in [["map", str(session), "--svg"], ["--help"], ["-h"], ["--version"], ["-V"]]:
+        check_one_full_disk(daemon, rest)
+    for option in ["--help", "--version"]:
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            done = subprocess.run([daemon.program, option], stdout=full, stderr=subprocess.PIPE, check=False)
+        assert done.returncode == FAILED and b"No space left" in done.stderr, done
+
+
+def check_one_full_disk(daemon, arguments):
+    environment = {**os.environ, "JITBROKER_ADMIN": daemon.admin, "JITBROKER_DAEMON": daemon.program}
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run([CTL, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    assert done.returncode == FAILED and "No space left" in done.stderr, f"{arguments}: {done}"
+    assert done.stderr.count("\n") == 1, f"{arguments}: {done.stderr}"
+
+
+def is_caught(pid, number):
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        (mask,) = re.findall(r"^SigCgt:\s*(\w+)$", file.read(), re.M)
+    return int(mask, 16) >> (number - 1) & 1 != 0
+
+
+def check_hanging_daemon(daemon):
+    """Whoever asks a daemon that hangs is told so after a time, and may give up before."""
+    os.kill(daemon.process.pid, signal.SIGSTOP)
+    try:
+        done = ctl(daemon, "status", expect=NO_ANSWER)
+        assert "has said nothing for 10 s" in done.stderr
+        with subprocess.Popen([CTL, "--admin", daemon.admin, "top"], stdin=subprocess.DEVNULL) as top:
+            while not is_caught(top.pid, signal.SIGINT):
+                assert top.poll() is None
+            time.sleep(0.1)  # now it has asked, or the signal is seen behind the answer
+            top.send_signal(signal.SIGINT)
+            assert top.wait() == DONE
+    finally:
+        os.kill(daemon.process.pid, signal.SIGCONT)
 
 
 def check_changes(daemon, holder):
@@ -322,7 +500,7 @@ def check_changes(daemon, holder):
 def check_keys_of_the_manual():
     """Those that were seen are those that it has."""
     with open(f"{SOURCE}/docs/jitbrokerctl.1", encoding="utf-8") as file:
-        section = file.read().split(".Sh JSON\n")[1].split("\n.It Cm doctor")[0]
+        section = file.read().split(".Sh JSON\n")[1].split("\n.El\n")[0]
     names = {word for line in re.findall(r"^\.Va (.*)$", section, re.M) for word in re.findall(r"\w+", line)}
     assert names == KEYS_SEEN, f"only in the manual, or only in the answers: {names ^ KEYS_SEEN}"
 
@@ -358,7 +536,7 @@ def check_exit_statuses(daemon):
     for wrong in [
         "", "nonsense", "spans", "spans x", "spans 0", "spans 1 2", "spans -1", "disasm 1", "disasm 1 y", "dump",
         "status 1", "top --interval 0", "top --interval x", "top --interval 3601", "status --once", "status --svg",
-        "map 1 --svg --json", "spans 1 --yes", "metrics --json", "status --uid 1", "status --socket x", "log-level",
+        "map 1 --svg --json", "spans 1 --yes", "metrics --svg", "status --uid 1", "status --socket x", "log-level",
         "log-level loud", "policy", "policy nonsense", "status --nonsense", "spans 18446744073709551616",
     ]:  # fmt: skip
         ctl(daemon, *wrong.split(), expect=USAGE)
@@ -440,14 +618,46 @@ def check_upgrade():
     assert upgraded["pid"] not in (before["pid"], daemon.process.pid) and upgraded["sessions_adopted"] == 0
     assert ctl_json(daemon, "status")["pid"] == upgraded["pid"]
     assert re.search(r"process \d+, goes on with 0 sessions", ctl(daemon, "upgrade").stdout)
+    check_top_over_a_restart(daemon)
     daemon.configure("nonsense\n")
     now = ctl_json(daemon, "status")["pid"]
     assert f"process {now} goes on serving" in ctl(daemon, "upgrade", expect=FAILED).stderr
     daemon.stop()
 
 
+def check_top_over_a_restart(daemon):
+    """It goes on with the next daemon; if there is none, it says so where that is seen."""
+    command = [CTL, "--admin", daemon.admin, "top", "--json", "--interval", "0.02"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as top:
+        for _ in range(3):
+            json.loads(top.stdout.readline())
+            os.kill(ctl_json(daemon, "status")["pid"], signal.SIGKILL)
+            while ctl(daemon, "status", expect=None).returncode != DONE:
+                pass
+        json.loads(top.stdout.readline())
+        top.terminate()
+        for line in top.stdout:
+            json.loads(line)
+        assert top.wait() == DONE
+
+
+def check_top_when_the_daemon_has_gone():
+    daemon = Daemon()
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.execve(CTL, [CTL, "--admin", daemon.admin, "top", "--interval", "0.05"], {**os.environ, "TERM": "xterm"})
+    text = read_until(fd, b"SESSION")
+    daemon.stop()
+    text = read_until(fd, b"a daemon is waited for", text)
+    text = read_until(fd, b"no other answers", text)
+    assert text.index(b"\033[?1049l") < text.index(b"no other answers")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == NO_ANSWER
+    os.close(fd)
+
+
 def main():
     check_upgrade()
+    check_top_when_the_daemon_has_gone()
     daemon = Daemon()
     with contextlib.ExitStack() as stack:
         stack.callback(daemon.stop)
@@ -461,12 +671,17 @@ def main():
         check_metrics(daemon, holder)
         check_top(daemon, holder)
         check_top_at_a_terminal(daemon)
+        check_terminals(daemon, holder)
+        check_full_disk(daemon, holder)
         check_changes(daemon, holder)
         assert "has no supervisor" in ctl(daemon, "upgrade", expect=FAILED).stderr
+        check_policy(daemon)
         check_exit_statuses(daemon)
         check_completion(daemon, holder)
+        check_doctor(daemon)
         check_keys_of_the_manual()
         check_metrics_of_the_manual(daemon)
+        check_hanging_daemon(daemon)
         check_revoke_at_a_terminal(daemon, holder)
 
 

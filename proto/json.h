@@ -3,8 +3,8 @@
  * JSON on standard output, value by value; commas come by themselves. The key is NULL in an array. What a
  * client may have named is escaped byte by byte, so that it is JSON whatever it is.
  */
-#ifndef TOOLS_JSON_H
-#define TOOLS_JSON_H
+#ifndef PROTO_JSON_H
+#define PROTO_JSON_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,6 +20,8 @@ void json_text(const char *key, const char *value);
 void json_number(const char *key, uint64_t value);
 void json_real(const char *key, double value);
 void json_bool(const char *key, bool value);
+/* A number, true, false or null, that is written already. */
+void json_literal(const char *key, const char *literal);
 /* As hexadecimal digits. */
 void json_bytes(const char *key, const uint8_t *bytes, size_t count);
 

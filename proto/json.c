@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "tools/json.h"
+#include "proto/json.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -58,6 +58,12 @@ void json_bool(const char *key, bool value)
 {
     begin(key);
     (void)fputs(value ? "true" : "false", stdout);
+}
+
+void json_literal(const char *key, const char *literal)
+{
+    begin(key);
+    (void)fputs(literal, stdout);
 }
 
 void json_bytes(const char *key, const uint8_t *bytes, size_t count)
