@@ -18,6 +18,18 @@
 #define WINDOW_PAGES 64u
 #define WINDOW_BYTES (PAGE_BYTES * WINDOW_PAGES)
 
+static inline uintptr_t window_page_up(uintptr_t address)
+{
+    return (address + PAGE_BYTES - 1) & ~(uintptr_t)(PAGE_BYTES - 1);
+}
+
+/* A range that the kernel would refuse: it says why. */
+static inline bool window_is_odd(uintptr_t address, uint64_t bytes)
+{
+    return address % PAGE_BYTES != 0 || bytes == 0 || window_page_up(bytes) < bytes ||
+           address + window_page_up(bytes) < address;
+}
+
 struct window {
     uint64_t wants_execute; /* by what the program asked for */
     uint64_t wants_write;   /* the same, of tracked pages */
