@@ -383,7 +383,7 @@ static long protect(uintptr_t address, uint64_t bytes, int protection)
     if (executes && ((protection & PROT_WRITE) != 0 || bytes > EAGER_BYTES))
         signals_check(); /* its faults are to reach us */
     while (error == 0 && window_next(&at, end, executes, &piece)) {
-        uintptr_t from = piece.base > address ? piece.base : address;
+        uintptr_t from = piece_first(&piece);
 
         if (from > done) /* nothing of ours in between */
             error = system_mprotect(done, from - done, protection);

@@ -4,6 +4,9 @@
  * has one chunk of the arena, made when one of its pages becomes executable, in which page i of the window
  * has place i: so neighbours stay neighbours, and the kernel keeps few mappings.
  *
+ * What processes share has windows of its own (family.h): a window is of one kind of memory, and there may be
+ * several with the same base.
+ *
  * A page is tracked if any of its bits is set. Guarded by the lock.
  */
 #ifndef PRELOAD_WINDOW_H
