@@ -75,7 +75,7 @@ static void change(struct worker *worker, unsigned slot)
     jitc_stats stats = {.struct_size = sizeof stats};
     jitc_span *span = &worker->spans[slot];
     jitc_scope *scope;
-    jitc_span found;
+    jitc_span found = {.size = 0};
 
     switch (roll(worker, 5)) {
     case 0:
