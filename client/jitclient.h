@@ -216,7 +216,8 @@ JITC_API int jitc_adopt(jitc_client **client, int fd, const jitc_options *option
  * A connected, fresh socket in *fd, close-on-exec, the caller's: what jitc_adopt() takes. For who may not
  * connect when it needs code memory: it is sandboxed by then, or gets the socket from this process. The
  * daemon closes it if it isn't adopted within hello_timeout_ms (jitbrokerd.conf(5)), and judges whoever
- * adopts it by what this process is. Looks where jitc_connect() does; of `options` (may be NULL) socket and
+ * adopts it by what this process is. One that is restarted knows nothing of it: jitc_adopt() then returns
+ * DISCONNECTED. Looks where jitc_connect() does; of `options` (may be NULL) socket and
  * timeout_ms count. Errors: NO_BROKER, TIMEOUT, INVALID, SYSTEM.
  */
 JITC_API int jitc_dial(int *fd, const jitc_options *options);

@@ -52,7 +52,7 @@ int process_open_standard_streams(void)
 static void drop_capabilities(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3];
+    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {0}; /* valgrind sees but one filled in */
 
     if (syscall(SYS_capget, &header, sets) == 0 && (sets[0].permitted | sets[1].permitted) == 0 &&
         (sets[0].inheritable | sets[1].inheritable) == 0)

@@ -30,22 +30,6 @@
 /* ... until so many of its pages were written one by one. */
 #define LAZY_STORES_MAX 4u
 
-static uintptr_t page_up(uintptr_t address)
-{
-    return (address + PAGE_BYTES - 1) & ~(uintptr_t)(PAGE_BYTES - 1);
-}
-
-static bool is_aligned(uintptr_t address)
-{
-    return address % PAGE_BYTES == 0;
-}
-
-/* A range that the kernel would refuse: it says why. */
-static bool is_odd(uintptr_t address, uint64_t bytes)
-{
-    return !is_aligned(address) || bytes == 0 || page_up(bytes) < bytes || address + page_up(bytes) < address;
-}
-
 static long protect_pages(const struct piece *piece, uint64_t pages, int protection)
 {
     unsigned first;
@@ -265,22 +249,22 @@ static void forget(const struct piece *piece, uint64_t pages)
     }
 }
 
-static void forget_range(uintptr_t address, uint64_t bytes)
+void code_forget_locked(uintptr_t address, uint64_t bytes)
 {
     uintptr_t at = address;
     struct piece piece;
 
-    while (window_next(&at, address + page_up(bytes), false, &piece))
+    while (window_next(&at, address + window_page_up(bytes), false, &piece))
         forget(&piece, piece.pages);
-    family_forget(address, page_up(bytes));
+    family_forget(address, window_page_up(bytes));
 }
 
-static bool is_tracked(uintptr_t address, uint64_t bytes)
+bool code_is_tracked_locked(uintptr_t address, uint64_t bytes)
 {
     uintptr_t at = address;
     struct piece piece;
 
-    while (window_next(&at, address + page_up(bytes), false, &piece)) {
+    while (window_next(&at, address + window_page_up(bytes), false, &piece)) {
         if ((window_tracked(piece.window) & piece.pages) != 0)
             return true;
     }
@@ -383,7 +367,7 @@ static long protect_piece(const struct piece *piece, int protection, bool is_lar
 static long protect(uintptr_t address, uint64_t bytes, int protection)
 {
     bool executes = (protection & PROT_EXEC) != 0;
-    uintptr_t end = address + page_up(bytes);
+    uintptr_t end = address + window_page_up(bytes);
     uintptr_t at = address;
     uintptr_t done = address;
     /* It begins with the first code, before there are children. */
@@ -393,13 +377,13 @@ static long protect(uintptr_t address, uint64_t bytes, int protection)
 
     if ((protection & (PROT_WRITE | PROT_EXEC)) == PROT_WRITE) {
         counters.writable++;
-        if (family != NULL && is_tracked(address, bytes))
+        if (family != NULL && code_is_tracked_locked(address, bytes))
             family_begin_writing(family);
     }
     if (executes && ((protection & PROT_WRITE) != 0 || bytes > EAGER_BYTES))
         signals_check(); /* its faults are to reach us */
     while (error == 0 && window_next(&at, end, executes, &piece)) {
-        uintptr_t from = piece.base > address ? piece.base : address;
+        uintptr_t from = piece_first(&piece);
 
         if (from > done) /* nothing of ours in between */
             error = system_mprotect(done, from - done, protection);
@@ -436,8 +420,8 @@ static long protect_to_hole(uintptr_t address, uint64_t bytes, int protection)
 
     if (error != -ENOMEM)
         return error;
-    mapped = mapped_bytes(address, page_up(bytes));
-    if (mapped > 0 && mapped < page_up(bytes))
+    mapped = mapped_bytes(address, window_page_up(bytes));
+    if (mapped > 0 && mapped < window_page_up(bytes))
         (void)protect(address, mapped, protection);
     return error;
 }
@@ -445,7 +429,7 @@ static long protect_to_hole(uintptr_t address, uint64_t bytes, int protection)
 /* What the kernel would say of a range or protection like that. */
 static long refusal(uintptr_t address, uint64_t bytes, int unknown)
 {
-    if (!is_aligned(address) || unknown != 0)
+    if (address % PAGE_BYTES != 0 || unknown != 0)
         return -EINVAL;
     return bytes == 0 ? 0 : -ENOMEM;
 }
@@ -457,7 +441,7 @@ long code_mprotect(uintptr_t address, uint64_t bytes, int protection)
     uint64_t start;
     long result;
 
-    bool is_plain = !is_odd(address, bytes) && (protection & ~known) == 0;
+    bool is_plain = !window_is_odd(address, bytes) && (protection & ~known) == 0;
 
     if ((protection & PROT_EXEC) == 0 && (lock_is_mine || !is_plain || !window_any()))
         return system_mprotect(address, bytes, protection);
@@ -475,69 +459,12 @@ long code_mprotect(uintptr_t address, uint64_t bytes, int protection)
     return result;
 }
 
-/* ---- mmap() and its kin ---------------------------------------------------------------------------- */
-
-static void want(uintptr_t address, uint64_t bytes, bool writes)
-{
-    uintptr_t at = address;
-    struct piece piece;
-
-    signals_check(); /* its faults are to reach us */
-    while (window_next(&at, address + page_up(bytes), true, &piece)) {
-        piece.window->wants_execute |= piece.pages;
-        if (writes)
-            piece.window->wants_write |= piece.pages;
-    }
-}
-
-long code_mmap(uintptr_t address, uint64_t bytes, int protection, int flags, int fd, long offset)
-{
-    bool writes = (protection & PROT_WRITE) != 0;
-    /* A file without PROT_WRITE is a library: the kernel's own. */
-    bool is_code = (protection & PROT_EXEC) != 0 && (writes || (flags & MAP_ANONYMOUS) != 0);
-    bool is_family = (flags & (MAP_TYPE | MAP_ANONYMOUS)) == (MAP_SHARED | MAP_ANONYMOUS);
-    uint64_t mask;
-    long result;
-
-    if (lock_is_mine || (!is_code && !is_family && !window_any()))
-        return system_mmap(address, bytes, protection, flags, fd, offset);
-    /* A file that others see as well can't be told apart from what is ours. */
-    if (is_code && writes && (settings.no_rwx || (flags & (MAP_TYPE | MAP_ANONYMOUS)) == MAP_SHARED))
-        return -EACCES;
-    lock_take(&mask);
-    result = system_mmap(address, bytes, is_code ? protection & ~PROT_EXEC : protection, flags, fd, offset);
-    if (!system_failed(result)) {
-        forget_range((uintptr_t)result, bytes);
-        if (is_family)
-            family_note((uintptr_t)result, page_up(bytes));
-        if (is_code) {
-            want((uintptr_t)result, bytes, writes);
-            (void)family_of((uintptr_t)result);
-        }
-    }
-    lock_drop(&mask);
-    return result;
-}
-
-long code_munmap(uintptr_t address, uint64_t bytes)
-{
-    uint64_t mask;
-    long result;
-
-    if (lock_is_mine || (!window_any() && !family_any()) || is_odd(address, bytes))
-        return system_munmap(address, bytes);
-    lock_take(&mask);
-    result = system_munmap(address, bytes);
-    if (result == 0)
-        forget_range(address, bytes);
-    lock_drop(&mask);
-    return result;
-}
+/* ---- madvise() ---------------------------------------------------------------------------------------- */
 
 /* Zero again, as memory of its own is. */
 static long discard(uintptr_t address, uint64_t bytes, int advice)
 {
-    uintptr_t end = address + page_up(bytes);
+    uintptr_t end = address + window_page_up(bytes);
     uintptr_t at = address;
     struct piece piece;
     long error = 0;
@@ -575,167 +502,11 @@ long code_madvise(uintptr_t address, uint64_t bytes, int advice)
     uint64_t mask;
     long result;
 
-    if (lock_is_mine || !window_any() || is_odd(address, bytes) ||
+    if (lock_is_mine || !window_any() || window_is_odd(address, bytes) ||
         (advice != MADV_DONTNEED && advice != MADV_FREE))
         return system_call(SYS_madvise, (long)address, (long)bytes, advice, 0, 0, 0);
     lock_take(&mask);
     result = discard(address, bytes, advice);
-    lock_drop(&mask);
-    return result;
-}
-
-/* Pages of ours, copied to memory of their own, in which they are what they were, but in the arena. */
-static long copy_pages(uintptr_t from, uintptr_t to, uint64_t bytes)
-{
-    long result =
-        system_mmap(to, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-
-    for (uint64_t done = 0; done < bytes && !system_failed(result); done += PAGE_BYTES) {
-        const struct window *window = window_find(from + done);
-        uint64_t bit = window_bit(from + done);
-        bool writes = (window->wants_write & bit) != 0;
-
-        if ((window->hides & bit) != 0)
-            (void)system_mprotect(from + done, PAGE_BYTES, PROT_READ);
-        memcpy((void *)(to + done), (const void *)(from + done), PAGE_BYTES);
-        if ((window->wants_execute & bit) != 0)
-            want(to + done, PAGE_BYTES, writes);
-        if (!writes)
-            (void)system_mprotect(to + done, PAGE_BYTES, (window->hides & bit) != 0 ? PROT_NONE : PROT_READ);
-    }
-    return system_failed(result) ? result : system_munmap(from, bytes);
-}
-
-static bool is_ours(uintptr_t page)
-{
-    const struct window *window = window_find(page);
-
-    return window != NULL && (window_tracked(window) & window_bit(page)) != 0;
-}
-
-/* To a place that is free, by runs of pages that are all of ours, or none. */
-static long move_pages(uintptr_t from, uintptr_t to, uint64_t bytes)
-{
-    long error = 0;
-
-    for (uint64_t done = 0; done < bytes && error == 0;) {
-        bool ours = is_ours(from + done);
-        uint64_t run = PAGE_BYTES;
-
-        while (done + run < bytes && is_ours(from + done + run) == ours)
-            run += PAGE_BYTES;
-        if (ours) {
-            error = copy_pages(from + done, to + done, run);
-        } else {
-            error = system_call(SYS_mremap, (long)(from + done), (long)run, (long)run,
-                                MREMAP_MAYMOVE | MREMAP_FIXED, (long)(to + done), 0);
-            error = system_failed(error) ? error : 0;
-        }
-        done += run;
-    }
-    return error;
-}
-
-/* What a mapping grows by is what its last page is: mapped so, and wanted so once it is there. */
-struct growth {
-    bool executes;
-    bool writes;
-};
-
-static struct growth growth_of(uintptr_t last)
-{
-    const struct window *window = window_find(last);
-    uint64_t bit = window_bit(last);
-
-    return (struct growth){
-        .executes = window != NULL && (window->wants_execute & bit) != 0,
-        .writes = window == NULL || (window_tracked(window) & bit) == 0 || (window->wants_write & bit) != 0,
-    };
-}
-
-static long map_growth(struct growth growth, uintptr_t to, uint64_t bytes, int flags)
-{
-    return system_mmap(to, bytes, PROT_READ | (growth.writes ? PROT_WRITE : 0),
-                       MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
-}
-
-static long move_range(uintptr_t address, uint64_t old_bytes, uint64_t bytes, int flags, uintptr_t to)
-{
-    uint64_t common = old_bytes < bytes ? old_bytes : bytes;
-    struct growth growth = growth_of(address + old_bytes - PAGE_BYTES);
-    long result = map_growth(growth, to, bytes, (flags & MREMAP_FIXED) != 0 ? MAP_FIXED : 0);
-    long error;
-
-    if (system_failed(result))
-        return result;
-    forget_range((uintptr_t)result, bytes);
-    if (growth.executes && bytes > old_bytes)
-        want((uintptr_t)result + old_bytes, bytes - old_bytes, growth.writes);
-    error = move_pages(address, (uintptr_t)result, common);
-    if (error != 0)
-        return error;
-    if (old_bytes > common)
-        (void)system_munmap(address + common, old_bytes - common);
-    forget_range(address, old_bytes);
-    return result;
-}
-
-static long grow_in_place(uintptr_t address, uint64_t old_bytes, uint64_t bytes)
-{
-    uintptr_t end = address + old_bytes;
-    struct growth growth = growth_of(end - PAGE_BYTES);
-    long result = map_growth(growth, end, bytes - old_bytes, MAP_FIXED_NOREPLACE);
-
-    if (system_failed(result))
-        return result;
-    forget_range(end, bytes - old_bytes);
-    if (growth.executes)
-        want(end, bytes - old_bytes, growth.writes);
-    return (long)address;
-}
-
-static long remap(uintptr_t address, uint64_t old_bytes, uint64_t bytes, int flags, uintptr_t to)
-{
-    long result;
-
-    if ((flags & MREMAP_FIXED) != 0) {
-        bool overlaps = to < address + old_bytes && address < to + bytes;
-
-        return overlaps || (flags & MREMAP_MAYMOVE) == 0 ? -EINVAL
-                                                         : move_range(address, old_bytes, bytes, flags, to);
-    }
-    if (bytes <= old_bytes) {
-        if (bytes < old_bytes) {
-            (void)system_munmap(address + bytes, old_bytes - bytes);
-            forget_range(address + bytes, old_bytes - bytes);
-        }
-        return (long)address;
-    }
-    result = grow_in_place(address, old_bytes, bytes);
-    if (system_failed(result) && (flags & MREMAP_MAYMOVE) != 0)
-        return move_range(address, old_bytes, bytes, flags, 0);
-    return system_failed(result) ? -ENOMEM : result;
-}
-
-long code_mremap(uintptr_t address, uint64_t old_bytes, uint64_t bytes, int flags, uintptr_t to)
-{
-    uint64_t mask;
-    long result;
-
-    if (lock_is_mine || !window_any() || is_odd(address, old_bytes) || is_odd(to, bytes))
-        return system_call(SYS_mremap, (long)address, (long)old_bytes, (long)bytes, flags, (long)to, 0);
-    lock_take(&mask);
-    if (is_tracked(address, old_bytes) && (flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED)) != 0) {
-        result = -EINVAL; /* MREMAP_DONTUNMAP, which not all kernels do for all memory either */
-    } else if (is_tracked(address, old_bytes)) {
-        result = remap(address, page_up(old_bytes), page_up(bytes), flags, to);
-    } else {
-        result = system_call(SYS_mremap, (long)address, (long)old_bytes, (long)bytes, flags, (long)to, 0);
-        if (!system_failed(result)) {
-            forget_range(address, old_bytes);
-            forget_range((uintptr_t)result, bytes);
-        }
-    }
     lock_drop(&mask);
     return result;
 }
@@ -810,7 +581,7 @@ enum code_answer code_fault_locked(uintptr_t address, enum code_access access, b
 void code_expect_stores(uintptr_t address, uint64_t bytes)
 {
     uintptr_t at = address & ~(uintptr_t)(PAGE_BYTES - 1);
-    uintptr_t end = page_up(address + bytes);
+    uintptr_t end = window_page_up(address + bytes);
     struct piece piece;
     uint64_t mask;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the program asks of its memory, and what its pages then really are.
+ * What the program asks of its pages, and what they then really are. (Mappings that come, move and go:
+ * mapping.h.)
  *
  * No page is ever writable and executable. One that is to be executable is copied to the arena, as far as
  * it differs from what stands there, and mapped from it in place; one that is to be writable as well is
@@ -25,10 +26,7 @@
 #include <stdint.h>
 #include <ucontext.h>
 
-long code_mmap(uintptr_t address, uint64_t bytes, int protection, int flags, int fd, long offset);
 long code_mprotect(uintptr_t address, uint64_t bytes, int protection);
-long code_munmap(uintptr_t address, uint64_t bytes);
-long code_mremap(uintptr_t address, uint64_t old_bytes, uint64_t bytes, int flags, uintptr_t to);
 long code_madvise(uintptr_t address, uint64_t bytes, int advice);
 
 enum code_access { CODE_READ, CODE_STORE, CODE_FETCH };
@@ -45,6 +43,11 @@ enum code_answer {
  */
 enum code_answer code_fault_locked(uintptr_t address, enum code_access access, bool is_odd,
                                    ucontext_t *context);
+
+/* The range is mapped anew, or no more: nothing is known of it. */
+void code_forget_locked(uintptr_t address, uint64_t bytes);
+/* Whether anything is known of any page there. */
+bool code_is_tracked_locked(uintptr_t address, uint64_t bytes);
 
 /* Before a system call that stores there: it would not fault, but fail. */
 void code_expect_stores(uintptr_t address, uint64_t bytes);

@@ -28,6 +28,8 @@
 /* For those who write it looks more often, and gives up sooner: they may have died. */
 #define WRITER_LOOK_NS 20000L
 #define WRITER_LOOKS_MAX 10000
+/* Descriptors of an executor. */
+#define FDS_MAX 4u
 
 struct family {
     uintptr_t start;
@@ -38,7 +40,10 @@ struct family {
     uint8_t *memory;   /* the program's, a second time, readable and writable */
     int socket;        /* to the keeper */
     jitc_client *code; /* its arena */
+    int fds[FDS_MAX];  /* that client's: a child may not ask for them */
+    size_t fds_count;
     uint8_t *base;
+    struct window *windows;
     struct keeper_desk *desk; /* NULL: not begun */
 };
 
@@ -59,16 +64,64 @@ bool family_has_begun(void)
     return false;
 }
 
+static uint32_t number_of(const struct family *family, uintptr_t address)
+{
+    return (uint32_t)(address / WINDOW_BYTES - family->start / WINDOW_BYTES);
+}
+
+static uint64_t windows_count(const struct family *family)
+{
+    return number_of(family, family->end - 1) + UINT64_C(1);
+}
+
+static uint64_t desk_bytes(const struct family *family)
+{
+    return sizeof *family->desk + windows_count(family) * sizeof family->desk->places[0];
+}
+
 void family_note(uintptr_t address, uint64_t bytes)
 {
     for (unsigned i = 0; i < FAMILIES_MAX; i++) {
+        struct family family = {
+            .start = address, .end = address + bytes, .process = arena_process(), .socket = -1};
+        long windows;
+
         if (families[i].end != 0)
             continue;
-        families[i] = (struct family){
-            .start = address, .end = address + bytes, .process = arena_process(), .socket = -1};
+        windows = system_mmap(0, windows_count(&family) * sizeof *family.windows, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (system_failed(windows))
+            return;
+        family.windows = (struct window *)windows;
+        families[i] = family;
         is_used = true;
         return;
     }
+}
+
+struct window *family_window(uintptr_t address, uintptr_t *edge)
+{
+    struct window *window = NULL;
+
+    for (unsigned i = 0; is_used && i < FAMILIES_MAX; i++) {
+        const struct family *family = &families[i];
+        bool has = address >= family->start && address < family->end;
+        uintptr_t next = has ? family->end : family->start;
+
+        if (has)
+            window = &family->windows[number_of(family, address)];
+        if (family->end != 0 && next > address && next < *edge)
+            *edge = next;
+    }
+    return window;
+}
+
+static void leave_arena(struct family *family)
+{
+    for (size_t i = 0; i < family->fds_count; i++)
+        descriptors_remove(family->fds[i]);
+    family->fds_count = 0;
+    family->code = jitc_close(family->code);
 }
 
 static void end_family(struct family *family)
@@ -77,13 +130,15 @@ static void end_family(struct family *family)
         family_end_writing(family);
         descriptors_remove(family->socket);
         (void)system_call(SYS_close, family->socket, 0, 0, 0, 0, 0);
+        leave_arena(family);
         (void)system_munmap((uintptr_t)family->memory, family->end - family->start);
-        (void)system_munmap((uintptr_t)family->desk,
-                            sizeof *family->desk + family->desk->windows * sizeof family->desk->places[0]);
+        (void)system_munmap((uintptr_t)family->desk, desk_bytes(family));
     }
+    (void)system_munmap((uintptr_t)family->windows, windows_count(family) * sizeof *family->windows);
     *family = (struct family){.end = 0};
 }
 
+/* Its pages were forgotten before. */
 void family_forget(uintptr_t address, uint64_t bytes)
 {
     for (unsigned i = 0; i < FAMILIES_MAX; i++) {
@@ -118,14 +173,15 @@ static int receive_end(int socket, int *end)
 static int attach(struct family *family, int end)
 {
     jitc_info info = {.struct_size = sizeof info};
-    int fds[8];
-    size_t count = 0;
 
-    if (jitc_attach(&family->code, end) != JITC_OK || jitc_describe(family->code, &info) != JITC_OK)
+    if (jitc_attach(&family->code, end) != JITC_OK)
         return -EPERM;
-    (void)jitc_descriptors(family->code, fds, sizeof fds / sizeof fds[0], &count);
-    for (size_t i = 0; i < count && i < sizeof fds / sizeof fds[0]; i++)
-        descriptors_add(fds[i]);
+    (void)jitc_describe(family->code, &info);
+    (void)jitc_descriptors(family->code, family->fds, FDS_MAX, &family->fds_count);
+    if (family->fds_count > FDS_MAX)
+        family->fds_count = FDS_MAX;
+    for (size_t i = 0; i < family->fds_count; i++)
+        descriptors_add(family->fds[i]);
     family->base = (uint8_t *)(uintptr_t)info.base;
     return 0;
 }
@@ -177,26 +233,31 @@ static void join(const struct family *family)
 static int begin(struct family *family)
 {
     uint64_t bytes = family->end - family->start;
-    uint64_t windows = bytes / WINDOW_BYTES + 2;
-    long desk = system_mmap(0, sizeof *family->desk + windows * sizeof family->desk->places[0],
-                            PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct keeper_desk *desk;
+    long place;
     long memory;
     int error;
 
-    if (system_failed(desk))
-        return (int)desk;
+    place = system_mmap(0, desk_bytes(family), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (system_failed(place))
+        return (int)place;
+    desk = (struct keeper_desk *)place;
+    desk->windows = windows_count(family);
     /* Of no bytes, it makes another mapping of the same memory. */
     memory = system_call(SYS_mremap, (long)family->start, 0, (long)bytes, MREMAP_MAYMOVE, 0, 0);
-    if (system_failed(memory))
-        return (int)memory;
-    error = (int)system_mprotect((uintptr_t)memory, bytes, PROT_READ | PROT_WRITE);
-    ((struct keeper_desk *)desk)->windows = windows;
+    error = system_failed(memory) ? (int)memory : 0;
     if (error == 0)
-        error = start_keeper(family, (struct keeper_desk *)desk);
-    if (error != 0)
+        error = (int)system_mprotect((uintptr_t)memory, bytes, PROT_READ | PROT_WRITE);
+    if (error == 0)
+        error = start_keeper(family, desk);
+    if (error != 0) {
+        if (!system_failed(memory))
+            (void)system_munmap((uintptr_t)memory, bytes);
+        (void)system_munmap((uintptr_t)desk, desk_bytes(family));
         return error;
+    }
     family->memory = (uint8_t *)memory;
-    family->desk = (struct keeper_desk *)desk;
+    family->desk = desk;
     join(family);
     signals_check();
     return 0;
@@ -306,11 +367,6 @@ static int ask(const struct family *family, enum keeper_operation operation, uin
     if (error == -EPIPE)
         settings_log("code in memory that processes share: its keeper is gone, and it can't change any more");
     return error == -EPIPE ? -EPERM : error;
-}
-
-static uint32_t number_of(const struct family *family, uintptr_t window)
-{
-    return (uint32_t)((window - (family->start & ~(uintptr_t)(WINDOW_BYTES - 1))) / WINDOW_BYTES);
 }
 
 bool family_has(const struct family *family, uintptr_t window)

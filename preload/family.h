@@ -27,6 +27,7 @@
 
 struct chunk;
 struct family;
+struct window;
 
 /* A mapping of that kind was made; this one, or a part of it, is gone. With the lock held, as all of these.
  */
@@ -37,6 +38,13 @@ void family_forget(uintptr_t address, uint64_t bytes);
 bool family_any(void);
 /* Whether there is one with a keeper. */
 bool family_has_begun(void);
+
+/*
+ * The windows of such a mapping hold nothing of its neighbours, whose code is in another arena: they are its
+ * own. The one of an address; NULL: it is in no such mapping. *edge becomes where the next such mapping
+ * begins, or this one ends, if that is before it.
+ */
+struct window *family_window(uintptr_t address, uintptr_t *edge);
 
 /* Whose memory it is, ready to be used; NULL: a process's own, or there is no keeper to be had. */
 struct family *family_of(uintptr_t address);

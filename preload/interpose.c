@@ -23,6 +23,7 @@
 #include "preload/code.h"
 #include "preload/counters.h"
 #include "preload/descriptors.h"
+#include "preload/mapping.h"
 #include "preload/process.h"
 #include "preload/settings.h"
 #include "preload/signals.h"
@@ -51,7 +52,7 @@ static long result_of(long result)
 
 INTERPOSED void *mmap(void *address, size_t bytes, int protection, int flags, int fd, off_t offset)
 {
-    return (void *)result_of(code_mmap((uintptr_t)address, bytes, protection, flags, fd, offset));
+    return (void *)result_of(mapping_mmap((uintptr_t)address, bytes, protection, flags, fd, offset));
 }
 
 INTERPOSED void *mmap64(void *address, size_t bytes, int protection, int flags, int fd, off64_t offset)
@@ -59,7 +60,7 @@ INTERPOSED void *mmap64(void *address, size_t bytes, int protection, int flags, 
 
 INTERPOSED int munmap(void *address, size_t bytes)
 {
-    return (int)result_of(code_munmap((uintptr_t)address, bytes));
+    return (int)result_of(mapping_munmap((uintptr_t)address, bytes));
 }
 
 INTERPOSED int mprotect(void *address, size_t bytes, int protection)
@@ -92,7 +93,7 @@ INTERPOSED void *mremap(void *address, size_t old_bytes, size_t bytes, int flags
     va_start(arguments, flags);
     to = (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) != 0 ? va_arg(arguments, void *) : NULL;
     va_end(arguments);
-    return (void *)result_of(code_mremap((uintptr_t)address, old_bytes, bytes, flags, (uintptr_t)to));
+    return (void *)result_of(mapping_mremap((uintptr_t)address, old_bytes, bytes, flags, (uintptr_t)to));
 }
 
 INTERPOSED int madvise(void *address, size_t bytes, int advice)
@@ -309,15 +310,15 @@ INTERPOSED long syscall(long number, ...)
     va_end(arguments);
     switch (number) {
     case SYS_mmap:
-        return result_of(code_mmap((uintptr_t)argument[0], (uint64_t)argument[1], (int)argument[2],
-                                   (int)argument[3], (int)argument[4], argument[5]));
+        return result_of(mapping_mmap((uintptr_t)argument[0], (uint64_t)argument[1], (int)argument[2],
+                                      (int)argument[3], (int)argument[4], argument[5]));
     case SYS_mprotect:
         return result_of(code_mprotect((uintptr_t)argument[0], (uint64_t)argument[1], (int)argument[2]));
     case SYS_munmap:
-        return result_of(code_munmap((uintptr_t)argument[0], (uint64_t)argument[1]));
+        return result_of(mapping_munmap((uintptr_t)argument[0], (uint64_t)argument[1]));
     case SYS_mremap:
-        return result_of(code_mremap((uintptr_t)argument[0], (uint64_t)argument[1], (uint64_t)argument[2],
-                                     (int)argument[3], (uintptr_t)argument[4]));
+        return result_of(mapping_mremap((uintptr_t)argument[0], (uint64_t)argument[1], (uint64_t)argument[2],
+                                        (int)argument[3], (uintptr_t)argument[4]));
     case SYS_madvise:
         return result_of(code_madvise((uintptr_t)argument[0], (uint64_t)argument[1], (int)argument[2]));
     case SYS_fork:

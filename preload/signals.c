@@ -12,6 +12,7 @@
 #include "preload/counters.h"
 #include "preload/family.h"
 #include "preload/lock.h"
+#include "preload/mapping.h"
 #include "preload/settings.h"
 #include "preload/step.h"
 #include "preload/system.h"
@@ -196,7 +197,7 @@ static void on_sys(int number, siginfo_t *info, void *user)
     switch (info->si_syscall) {
     case SYS_mmap:
         result =
-            code_mmap((uintptr_t)registers[REG_RDI], (uint64_t)registers[REG_RSI], (int)registers[REG_RDX],
+            mapping_mmap((uintptr_t)registers[REG_RDI], (uint64_t)registers[REG_RSI], (int)registers[REG_RDX],
                       (int)registers[REG_R10], (int)registers[REG_R8], registers[REG_R9]);
         break;
     case SYS_mprotect:

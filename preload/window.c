@@ -3,6 +3,7 @@
 
 #include <sys/mman.h>
 
+#include "preload/family.h"
 #include "preload/system.h"
 
 /* Two levels: windows of 1 GiB together, for all that a program can map. */
@@ -37,40 +38,53 @@ static struct window *leaf_of(uintptr_t address, bool makes)
     if (system_failed(memory))
         return NULL;
     leaves[number] = (struct window *)memory;
-    is_used = true;
     return leaves[number];
+}
+
+/* Where there is none, *edge becomes the place from where on there may be one again. */
+static struct window *window_at(uintptr_t address, bool makes, uintptr_t *edge)
+{
+    struct window *window = family_window(address, edge);
+    struct window *leaf;
+
+    if (window != NULL)
+        return window;
+    leaf = leaf_of(address, makes);
+    if (leaf != NULL)
+        return &leaf[address / WINDOW_BYTES % LEAF_WINDOWS];
+    *edge = (address | (LEAF_BYTES - 1)) + 1;
+    (void)family_window(address, edge);
+    return NULL;
 }
 
 struct window *window_find(uintptr_t address)
 {
-    struct window *leaf = leaf_of(address, false);
+    uintptr_t edge = UINTPTR_MAX;
 
-    return leaf == NULL ? NULL : &leaf[address / WINDOW_BYTES % LEAF_WINDOWS];
+    return window_at(address, false, &edge);
 }
 
 bool window_next(uintptr_t *at, uintptr_t end, bool makes, struct piece *piece)
 {
     while (*at < end) {
-        struct window *leaf = leaf_of(*at, makes);
         uintptr_t base = *at & ~(WINDOW_BYTES - 1);
-        uintptr_t next = base + WINDOW_BYTES;
+        uintptr_t next = base + WINDOW_BYTES < end ? base + WINDOW_BYTES : end;
         unsigned first = (unsigned)((*at - base) / PAGE_BYTES);
-        unsigned last = end >= next ? WINDOW_PAGES - 1 : (unsigned)((end - 1 - base) / PAGE_BYTES);
+        struct window *window = window_at(*at, makes, &next);
 
-        if (leaf == NULL && makes)
+        if (window == NULL && makes)
             return false;
-        if (leaf == NULL) {
-            *at = (*at | (LEAF_BYTES - 1)) + 1;
-            continue;
-        }
-        *piece = (struct piece){
-            .window = &leaf[base / WINDOW_BYTES % LEAF_WINDOWS],
-            .base = base,
-            .pages = (~UINT64_C(0) << first) & (~UINT64_C(0) >> (WINDOW_PAGES - 1 - last)),
-        };
         *at = next;
-        if (makes || window_tracked(piece->window) != 0)
-            return true;
+        if (window == NULL || (!makes && window_tracked(window) == 0))
+            continue;
+        is_used |= makes;
+        *piece = (struct piece){
+            .window = window,
+            .base = base,
+            .pages = (~UINT64_C(0) << first) &
+                     (~UINT64_C(0) >> (WINDOW_PAGES - 1 - (next - 1 - base) / PAGE_BYTES)),
+        };
+        return true;
     }
     return false;
 }

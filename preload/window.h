@@ -4,6 +4,9 @@
  * has one chunk of the arena, made when one of its pages becomes executable, in which page i of the window
  * has place i: so neighbours stay neighbours, and the kernel keeps few mappings.
  *
+ * What processes share has windows of its own (family.h): a window is of one kind of memory, and there may be
+ * several with the same base.
+ *
  * A page is tracked if any of its bits is set. Guarded by the lock.
  */
 #ifndef PRELOAD_WINDOW_H
@@ -17,6 +20,18 @@
 #define PAGE_BYTES UINT64_C(4096)
 #define WINDOW_PAGES 64u
 #define WINDOW_BYTES (PAGE_BYTES * WINDOW_PAGES)
+
+static inline uintptr_t window_page_up(uintptr_t address)
+{
+    return (address + PAGE_BYTES - 1) & ~(uintptr_t)(PAGE_BYTES - 1);
+}
+
+/* A range that the kernel would refuse: it says why. */
+static inline bool window_is_odd(uintptr_t address, uint64_t bytes)
+{
+    return address % PAGE_BYTES != 0 || bytes == 0 || window_page_up(bytes) < bytes ||
+           address + window_page_up(bytes) < address;
+}
 
 struct window {
     uint64_t wants_execute; /* by what the program asked for */

@@ -16,9 +16,9 @@
 #include <unistd.h>
 
 #include "tests/faults/faults.h"
-#include "tests/harness/broker.h"
 #include "tests/harness/code.h"
 #include "tests/harness/expect.h"
+#include "tests/harness/fixture.h"
 #include "tests/harness/sanitizer.h"
 #include "tests/harness/suite.h"
 
@@ -31,7 +31,6 @@ enum {
     UNTOUCHED = 0xA5,
 };
 
-static struct broker broker;
 static jitc_client *client;
 
 static struct worker {
@@ -47,23 +46,6 @@ static struct worker {
 
 static pthread_barrier_t step; /* all threads are there, then the heap fails, then all is done */
 static _Thread_local struct worker *me __attribute__((tls_model("initial-exec")));
-
-static void start(void)
-{
-    broker_start(&broker, NULL);
-}
-
-static void stop(void)
-{
-    broker_stop(&broker);
-}
-
-/* The test has ended the daemon. */
-static void bury(void)
-{
-    broker_kill(&broker);
-    broker_stop(&broker);
-}
 
 /* ---- The handler ----------------------------------------------------------------------------- */
 

@@ -10,29 +10,12 @@
 #include <unistd.h>
 
 #include "client/jitclient.h"
-#include "tests/harness/broker.h"
 #include "tests/harness/code.h"
 #include "tests/harness/expect.h"
+#include "tests/harness/fixture.h"
 #include "tests/harness/suite.h"
 
 enum { FDS = 256, NOT_ONE = -2 };
-
-static struct broker broker;
-
-static void start(void)
-{
-    broker_start(&broker, NULL);
-}
-
-static void start_direct(void)
-{
-    broker_start(&broker, "[class default]\nwrite=direct\n");
-}
-
-static void stop(void)
-{
-    broker_stop(&broker);
-}
 
 /* ---- Which they are ------------------------------------------------------------------------ */
 

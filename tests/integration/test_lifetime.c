@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Beginnings and ends: no daemon, a daemon that goes, hangs for a while or lies; a private broker; forks;
- * threads. */
+/* Beginnings and ends: no daemon, a daemon that goes, hangs for a while or lies; forks; threads. */
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,30 +16,11 @@
 #include <unistd.h>
 
 #include "client/jitclient.h"
-#include "tests/harness/broker.h"
 #include "tests/harness/code.h"
 #include "tests/harness/expect.h"
+#include "tests/harness/fixture.h"
 #include "tests/harness/suite.h"
 #include "tests/harness/wire.h"
-
-static struct broker broker;
-
-static void start(void)
-{
-    broker_start(&broker, NULL);
-}
-
-static void stop(void)
-{
-    broker_stop(&broker);
-}
-
-/* The test has ended the daemon already. */
-static void bury(void)
-{
-    broker_kill(&broker);
-    broker_stop(&broker);
-}
 
 static jitc_span publish(jitc_client *client, uint32_t value)
 {
@@ -521,107 +501,6 @@ START_TEST(a_welcome_that_makes_no_sense_is_refused)
 }
 END_TEST
 
-/* ---- A private broker ----------------------------------------------------------------------- */
-
-static jitc_client *spawn(enum jitc_write_mode mode)
-{
-    jitc_options options;
-    jitc_client *client = NULL;
-
-    jitc_options_init(&options);
-    options.daemon = broker.program;
-    options.write_mode = mode;
-    assert_status(JITC_OK, "", jitc_spawn(&client, &options));
-    return client;
-}
-
-START_TEST(a_private_broker_serves_and_is_no_child_that_anyone_meets)
-{
-    jitc_info info = {.struct_size = sizeof info};
-    jitc_client *client;
-    jitc_span span;
-    int status;
-
-    become(WORKER_UID);
-    client = spawn(JITC_WRITE_ANY);
-    assert_status(JITC_OK, "", jitc_describe(client, &info));
-    ck_assert_int_eq(info.write_mode, JITC_WRITE_THROUGH);
-    ck_assert_int_eq(info.is_sealed, 1);
-    ck_assert_int_eq(waitpid(-1, &status, WNOHANG), -1);
-    ck_assert_int_eq(errno, ECHILD);
-    span = publish(client, 80);
-    ck_assert_uint_eq(code_call(span.rx), 80);
-    (void)jitc_close(client);
-    ck_assert_int_eq(waitpid(-1, &status, __WALL), -1); /* and it is reaped */
-    ck_assert_int_eq(errno, ECHILD);
-}
-END_TEST
-
-START_TEST(a_private_broker_writes_directly_only_if_asked)
-{
-    jitc_client *client;
-    jitc_span span;
-
-    become(WORKER_UID);
-    client = spawn(JITC_WRITE_DIRECT);
-    assert_status(JITC_OK, "", jitc_alloc(client, &span, 64));
-    ck_assert_ptr_nonnull(span.rw);
-    code_return(span.rw, 3);
-    ck_assert_uint_eq(code_call(span.rx), 3);
-    (void)jitc_close(client);
-}
-END_TEST
-
-START_TEST(a_private_broker_inherits_no_descriptor)
-{
-    int pipe_ends[2];
-    jitc_client *client;
-    char byte;
-
-    become(WORKER_UID);
-    ck_assert_int_eq(pipe(pipe_ends), 0); /* not close-on-exec, on purpose */
-    client = spawn(JITC_WRITE_ANY);
-    (void)close(pipe_ends[1]);
-    ck_assert_int_eq(read(pipe_ends[0], &byte, 1), 0); /* end of file: nobody else holds it */
-    (void)jitc_close(client);
-}
-END_TEST
-
-START_TEST(a_private_broker_ends_with_its_process)
-{
-    int pipe_ends[2];
-    pid_t pid;
-    char byte;
-
-    become(WORKER_UID);
-    ck_assert_int_eq(pipe(pipe_ends), 0);
-    pid = fork();
-    if (pid == 0) {
-        /* Its stderr is the one thing of ours that the broker keeps. */
-        (void)dup2(pipe_ends[1], STDERR_FILENO);
-        (void)close(pipe_ends[1]);
-        (void)spawn(JITC_WRITE_ANY);
-        (void)kill(getpid(), SIGKILL);
-    }
-    (void)close(pipe_ends[1]);
-    (void)waitpid(pid, NULL, 0);
-    ck_assert_int_eq(read(pipe_ends[0], &byte, 1), 0); /* closed: the broker has ended, in silence */
-}
-END_TEST
-
-START_TEST(a_daemon_that_cannot_be_started_is_told_with_its_path)
-{
-    jitc_options options;
-    jitc_client *client;
-
-    jitc_options_init(&options);
-    options.daemon = "/nonexistent/jitbrokerd";
-    assert_status(JITC_E_SYSTEM, "/nonexistent/jitbrokerd: No such file", jitc_spawn(&client, &options));
-    options.daemon = "/bin/true"; /* starts, and says nothing */
-    assert_status(JITC_E_DISCONNECTED, "", jitc_spawn(&client, &options));
-}
-END_TEST
-
 /* ---- Forks --------------------------------------------------------------------------------------- */
 
 START_TEST(a_child_is_refused_and_harms_nothing)
@@ -789,11 +668,6 @@ int main(void)
     tcase_add_test(served, a_daemon_that_hangs_costs_the_timeout_and_no_more);
     tcase_add_test(served, signals_without_restart_neither_break_nor_prolong_a_call);
     tcase_add_test(served, a_welcome_that_makes_no_sense_is_refused);
-    tcase_add_test(served, a_private_broker_serves_and_is_no_child_that_anyone_meets);
-    tcase_add_test(served, a_private_broker_writes_directly_only_if_asked);
-    tcase_add_test(served, a_private_broker_inherits_no_descriptor);
-    tcase_add_test(served, a_private_broker_ends_with_its_process);
-    tcase_add_test(served, a_daemon_that_cannot_be_started_is_told_with_its_path);
     tcase_add_test(served, a_child_is_refused_and_harms_nothing);
     tcase_add_test(served, threads_share_a_client);
     tcase_add_test(served, empty_names_are_no_names);

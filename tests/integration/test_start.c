@@ -412,6 +412,8 @@ END_TEST
 
 static int passed = -1; /* the socket that it is passed */
 static unsigned passed_count;
+static int notify = -1; /* where the manager is told */
+static char notify_path[128];
 
 static void pass_sockets(void)
 {
@@ -426,13 +428,26 @@ static void pass_sockets(void)
     (void)setenv("LISTEN_PID", text, 1);
 }
 
+/* A manager that has a socket for it, and is told there. */
+static void begin_manager(void)
+{
+    (void)snprintf(notify_path, sizeof notify_path, "%s/notify", folder);
+    notify = bound(notify_path, SOCK_DGRAM);
+    passed = bound(path, SOCK_SEQPACKET);
+    passed_count = 1;
+    ck_assert_int_eq(listen(passed, 10), 0);
+}
+
+static void end_manager(void)
+{
+    (void)close(notify);
+    (void)close(passed);
+}
+
 static void pass_sockets_and_watch(void)
 {
-    char text[128];
-
     pass_sockets();
-    (void)snprintf(text, sizeof text, "%s/notify", folder);
-    (void)setenv("NOTIFY_SOCKET", text, 1);
+    (void)setenv("NOTIFY_SOCKET", notify_path, 1);
     (void)setenv("WATCHDOG_USEC", "100000", 1);
 }
 
@@ -444,7 +459,7 @@ static void pass_sockets_and_watch_wrongly(void)
 }
 
 /* The next of its messages that is not "all is well". */
-static void assert_notified(int notify, const char *expected, bool may_be_well)
+static void assert_notified(const char *expected, bool may_be_well)
 {
     char text[128];
     ssize_t got;
@@ -459,29 +474,22 @@ static void assert_notified(int notify, const char *expected, bool may_be_well)
 
 START_TEST(a_manager_s_socket_is_served_and_the_manager_told)
 {
-    char at[128];
-    int notify;
     pid_t pid;
 
-    (void)snprintf(at, sizeof at, "%s/notify", folder);
-    notify = bound(at, SOCK_DGRAM);
-    passed = bound(path, SOCK_SEQPACKET);
-    passed_count = 1;
-    ck_assert_int_eq(listen(passed, 10), 0);
+    begin_manager();
     pid = start(pass_sockets_and_watch, ARGUMENTS("--config", "/dev/null/none"));
     ck_assert_int_eq(await(pid), 78);
     pid = start(pass_sockets_and_watch, ARGUMENTS("--user"));
-    assert_notified(notify, "READY=1", false);
-    assert_notified(notify, "WATCHDOG=1", false);
+    assert_notified("READY=1", false);
+    assert_notified("WATCHDOG=1", false);
     await_service(pid, path);
-    assert_notified(notify, "FDSTORE=1\nFDPOLL=0\nFDNAME=session-1", true);
-    assert_notified(notify, "FDSTOREREMOVE=1\nFDNAME=session-1", true);
+    assert_notified("FDSTORE=1\nFDPOLL=0\nFDNAME=session-1", true);
+    assert_notified("FDSTOREREMOVE=1\nFDNAME=session-1", true);
     ck_assert_int_eq(kill(pid, SIGTERM), 0);
-    assert_notified(notify, "STOPPING=1", true);
+    assert_notified("STOPPING=1", true);
     ck_assert_int_eq(await(pid), 0);
     ck_assert_int_eq(access(path, F_OK), 0); /* the manager's */
-    (void)close(notify);
-    (void)close(passed);
+    end_manager();
 }
 END_TEST
 
@@ -509,8 +517,6 @@ static uint64_t nanoseconds(clockid_t clock)
 
 START_TEST(a_manager_that_does_not_listen_holds_up_nobody_but_who_is_to_be_stored)
 {
-    char at[128];
-    int notify;
     int status;
     pid_t pid;
     pid_t late;
@@ -520,18 +526,14 @@ START_TEST(a_manager_that_does_not_listen_holds_up_nobody_but_who_is_to_be_store
     jitc_client *client = NULL;
     jitc_span span;
 
-    (void)snprintf(at, sizeof at, "%s/notify", folder);
-    notify = bound(at, SOCK_DGRAM);
-    passed = bound(path, SOCK_SEQPACKET);
-    passed_count = 1;
-    ck_assert_int_eq(listen(passed, 10), 0);
+    begin_manager();
     pid = start(pass_sockets_and_watch, ARGUMENTS("--user"));
-    assert_notified(notify, "READY=1", false);
+    assert_notified("READY=1", false);
     jitc_options_init(&options);
     options.socket = path;
     ck_assert_int_eq(jitc_connect(&client, &options), JITC_OK);
 
-    fill(at);
+    fill(notify_path);
     late = fork();
     ck_assert_int_ge(late, 0);
     if (late == 0) {
@@ -546,15 +548,14 @@ START_TEST(a_manager_that_does_not_listen_holds_up_nobody_but_who_is_to_be_store
     ck_assert_int_eq(waitpid(late, &status, WNOHANG), 0);
     ck_assert_int_eq(jitc_alloc(client, &span, 100), JITC_OK);
 
-    assert_notified(notify, "FDSTORE=1\nFDPOLL=0\nFDNAME=session-1", true);
-    assert_notified(notify, "FDSTORE=1\nFDPOLL=0\nFDNAME=session-2", true);
+    assert_notified("FDSTORE=1\nFDPOLL=0\nFDNAME=session-1", true);
+    assert_notified("FDSTORE=1\nFDPOLL=0\nFDNAME=session-2", true);
     ck_assert_int_eq(waitpid(late, &status, 0), late);
     ck_assert_int_eq(status, 0);
     ck_assert_int_eq(kill(pid, SIGTERM), 0);
     ck_assert_int_eq(await(pid), 0);
     (void)jitc_close(client);
-    (void)close(notify);
-    (void)close(passed);
+    end_manager();
 }
 END_TEST
 
@@ -567,19 +568,13 @@ static void pass_sockets_and_keep_one(void)
 /* The first one is the next daemon's. */
 START_TEST(a_session_that_the_manager_has_no_place_for_ends_with_the_daemon_and_is_told)
 {
-    char at[128];
-    int notify;
     pid_t pid;
     jitc_options options;
     jitc_client *kept = NULL;
     jitc_client *other = NULL;
     jitc_span span;
 
-    (void)snprintf(at, sizeof at, "%s/notify", folder);
-    notify = bound(at, SOCK_DGRAM);
-    passed = bound(path, SOCK_SEQPACKET);
-    passed_count = 1;
-    ck_assert_int_eq(listen(passed, 10), 0);
+    begin_manager();
     pid = start(pass_sockets_and_keep_one, ARGUMENTS("--user"));
     jitc_options_init(&options);
     options.socket = path;
@@ -592,8 +587,7 @@ START_TEST(a_session_that_the_manager_has_no_place_for_ends_with_the_daemon_and_
     ck_assert_msg(strstr(jitc_error_detail(), "the daemon stops") != NULL, "%s", jitc_error_detail());
     (void)jitc_close(other);
     (void)jitc_close(kept);
-    (void)close(notify);
-    (void)close(passed);
+    end_manager();
 }
 END_TEST
 

@@ -199,6 +199,88 @@ static void alone(void)
     must_return(code + 99 * 64, 99);
 }
 
+/* Beside each other, where what is known of pages is kept for 64 together. */
+static uint8_t *make_neighbours(void)
+{
+    enum { WINDOW = 64 * PAGE };
+    uint8_t *place = map_pages((size_t)WINDOW / PAGE * 2, PROT_NONE);
+    uint8_t *start = place + (WINDOW - (uintptr_t)place % WINDOW) % WINDOW;
+
+    code = mmap(start + PAGE, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    must(code == start + PAGE);
+    must(mmap(start, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == start);
+    must(mmap(start + 2 * PAGE, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == start + 2 * PAGE);
+    return start;
+}
+
+static void change(uint8_t *page, uint32_t value)
+{
+    protect(page, PAGE, RW);
+    put(page, value);
+    protect(page, PAGE, RX);
+}
+
+static void beside_others(void)
+{
+    uint8_t *page = make_neighbours();
+    pid_t child;
+
+    for (uint32_t i = 0; i < 3; i++)
+        put(page + i * PAGE, i);
+    protect(page, 3 * PAGE, RX);
+    child = split();
+    if (child == 0) {
+        for (uint32_t i = 0; i < 3; i++) {
+            must_return(page + i * PAGE, i);
+            change(page + i * PAGE, 10 + i);
+            must_return(page + i * PAGE, 10 + i);
+        }
+        _exit(0);
+    }
+    must_pass(child);
+    must_return(page, 0); /* its own */
+    must_return(page + PAGE, 11);
+    must_return(page + 2 * PAGE, 12);
+    unmap(page + PAGE, PAGE);
+    change(page, 20);
+    change(page + 2 * PAGE, 22);
+    must_return(page, 20);
+    must_return(page + 2 * PAGE, 22);
+    protect(page, PAGE, RW); /* and nothing else */
+    page[0] = 1;
+    must_return(page + 2 * PAGE, 22);
+}
+
+static void ended(void)
+{
+    unsigned fds = 0;
+    unsigned maps = 0;
+
+    for (uint32_t i = 0; i < 40; i++) {
+        pid_t child;
+
+        make(RW);
+        change(code, i);
+        must_return(code, i);
+        child = split();
+        if (child == 0) {
+            must_return(code, i);
+            unmap(code, CODE_BYTES);
+            _exit(0);
+        }
+        must_pass(child);
+        must_return(code, i);
+        unmap(code, CODE_BYTES);
+        unmap(board, PAGE);
+        if (i == 4) {
+            fds = count_fds();
+            maps = count_maps();
+        }
+    }
+    must_equal(count_fds(), fds);
+    must(count_maps() <= maps + 2); /* neighbours are one line, or two */
+}
+
 int main(int argc, char **argv)
 {
     static const struct program_case cases[] = {
@@ -207,6 +289,9 @@ int main(int argc, char **argv)
         {"flipped", "four workers flip and add, and run what the others added", flipped},
         {"at_once", "workers change what is writable and executable at once, and run what others changed",
          at_once},
+        {"beside_others", "memory of its own beside code that is shared, and code that others share",
+         beside_others},
+        {"ended", "of code that was shared, and is unmapped, nothing stays open or mapped", ended},
         {"written_data", "data beside shared code is shared", written_data},
     };
 
