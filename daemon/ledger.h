@@ -64,9 +64,10 @@
 
 /*
  * How often in a row what a session, or an executor, asks for first may be the end of the daemon before it is
- * its own end.
+ * its own end. What killed the daemon it can't tell: so more often than by whoever kills it at random, even
+ * while it starts, it would ever come to that.
  */
-#define LEDGER_DEATHS_MAX 3u
+#define LEDGER_DEATHS_MAX 5u
 
 enum ledger_state {
     LEDGER_NEW = 0,

@@ -773,7 +773,7 @@ static void start_two_to_be_killed(struct worker *first, struct worker *second, 
     kill_at = at;
 }
 
-START_TEST(a_session_of_whose_request_three_daemons_die_before_they_do_it_ends_and_others_go_on)
+START_TEST(a_session_of_whose_request_five_daemons_die_before_they_do_it_ends_and_others_go_on)
 {
     struct worker first;
     struct worker second;
@@ -792,7 +792,7 @@ START_TEST(a_session_of_whose_request_three_daemons_die_before_they_do_it_ends_a
 }
 END_TEST
 
-START_TEST(a_session_of_which_three_daemons_die_while_they_adopt_it_ends_and_others_go_on)
+START_TEST(a_session_of_which_five_daemons_die_while_they_adopt_it_ends_and_others_go_on)
 {
     struct worker first;
     struct worker second;
@@ -807,7 +807,7 @@ START_TEST(a_session_of_which_three_daemons_die_while_they_adopt_it_ends_and_oth
 }
 END_TEST
 
-START_TEST(an_executor_of_whose_request_three_daemons_die_ends_and_its_session_goes_on)
+START_TEST(an_executor_of_whose_request_five_daemons_die_ends_and_its_session_goes_on)
 {
     struct worker worker;
     struct asking asking;
@@ -866,9 +866,9 @@ int main(void)
     tcase_add_test(tests, a_session_that_was_adopted_does_not_have_to_say_hello);
     tcase_add_test(tests, an_audit_file_that_can_t_be_opened_any_more_ends_no_session_and_lets_nobody_in);
     tcase_add_test(tests,
-                   a_session_of_whose_request_three_daemons_die_before_they_do_it_ends_and_others_go_on);
-    tcase_add_test(tests, a_session_of_which_three_daemons_die_while_they_adopt_it_ends_and_others_go_on);
-    tcase_add_test(tests, an_executor_of_whose_request_three_daemons_die_ends_and_its_session_goes_on);
+                   a_session_of_whose_request_five_daemons_die_before_they_do_it_ends_and_others_go_on);
+    tcase_add_test(tests, a_session_of_which_five_daemons_die_while_they_adopt_it_ends_and_others_go_on);
+    tcase_add_test(tests, an_executor_of_whose_request_five_daemons_die_ends_and_its_session_goes_on);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }

@@ -298,7 +298,7 @@ static void take_a_turn(void)
     ledger_absolve(&session->ledger);
 }
 
-START_TEST(a_session_whose_first_turn_ends_three_daemons_ends)
+START_TEST(a_session_whose_first_turn_ends_five_daemons_ends)
 {
     begin(false, false);
     for (unsigned i = 1; i < LEDGER_DEATHS_MAX; i++) {
@@ -314,7 +314,7 @@ START_TEST(a_session_whose_first_turn_ends_three_daemons_ends)
 END_TEST
 
 /* The last of them has to die of it before it has all of it. */
-START_TEST(a_session_that_ends_three_daemons_while_they_adopt_it_ends)
+START_TEST(a_session_that_ends_five_daemons_while_they_adopt_it_ends)
 {
     struct ledger ledger;
 
@@ -362,7 +362,7 @@ static void die_of_executor(uint64_t number)
     assert_flaw(NULL, adopt());
 }
 
-START_TEST(an_executor_whose_first_turn_ends_three_daemons_is_to_end_and_not_its_session)
+START_TEST(an_executor_whose_first_turn_ends_five_daemons_is_to_end_and_not_its_session)
 {
     begin(false, false);
     for (unsigned i = 1; i < LEDGER_DEATHS_MAX; i++)
@@ -494,9 +494,9 @@ int main(void)
     tcase_add_test(undoing, a_patch_that_was_done_finds_what_it_found);
     tcase_add_test(undoing, a_patch_of_what_is_written_once_is_taken_back_and_done_again);
     tcase_add_test(undoing, a_patch_that_was_not_done_is_done);
-    tcase_add_test(rest, a_session_whose_first_turn_ends_three_daemons_ends);
-    tcase_add_test(rest, a_session_that_ends_three_daemons_while_they_adopt_it_ends);
-    tcase_add_test(rest, an_executor_whose_first_turn_ends_three_daemons_is_to_end_and_not_its_session);
+    tcase_add_test(rest, a_session_whose_first_turn_ends_five_daemons_ends);
+    tcase_add_test(rest, a_session_that_ends_five_daemons_while_they_adopt_it_ends);
+    tcase_add_test(rest, an_executor_whose_first_turn_ends_five_daemons_is_to_end_and_not_its_session);
     tcase_add_test(rest, daemons_that_died_between_turns_or_not_at_their_first_one_do_not_count);
     tcase_add_test(rest, of_an_arena_that_was_sealed_nothing_changes_and_all_is_told);
     tcase_add_test(rest, what_was_granted_stays_granted_whatever_the_policy_says);
