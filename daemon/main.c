@@ -383,6 +383,7 @@ static void ignore_signals(void)
     (void)signal(SIGPIPE, SIG_IGN); /* whoever reads the log may go away */
     (void)signal(SIGXFSZ, SIG_IGN); /* under RLIMIT_FSIZE an arena that can't grow is an error, not the end */
     (void)signal(SIGHUP, SIG_IGN);  /* until the server takes it; no reason to end */
+    (void)signal(SIGUSR2, SIG_IGN); /* the same */
 }
 
 /* A kernel without seccomp is no reason to serve nobody, no more than one without MDWE. */

@@ -66,6 +66,12 @@ static void on_signal(uv_signal_t *handle, int number)
             server->on_reload(server);
         return;
     }
+    if (number == SIGUSR2) {
+        log_line(LOG_WARNING,
+                 "signal %d: to be replaced is for a supervisor, see jitbrokerd --supervise; nothing is done",
+                 number);
+        return;
+    }
     /* A manager tells all processes of a unit to end, of which the program takes its time, and needs us. */
     if (server->has_holders && !server->ends_when_idle)
         return;
@@ -91,7 +97,7 @@ static void on_watchdog(uv_timer_t *timer)
 
 static int start_signals(struct server *server)
 {
-    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2};
 
     for (unsigned i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         int error = uv_signal_init(&server->loop, &server->signals[i]);

@@ -33,7 +33,7 @@ struct server {
     struct quota quota;
     struct listener listeners[SERVER_LISTENERS_MAX];
     unsigned listeners_count;
-    uv_signal_t signals[3];
+    uv_signal_t signals[4];
     unsigned signals_count;
     uv_timer_t watchdog;
     uv_prepare_t prepare;

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "tests/harness/broker.h"
+#include "tests/harness/expect.h"
 #include "tests/harness/suite.h"
 
 #define ARGUMENTS_MAX 6
@@ -351,6 +352,27 @@ START_TEST(a_socket_that_nobody_listens_on_is_replaced_and_one_that_is_in_use_is
 }
 END_TEST
 
+START_TEST(a_daemon_without_a_supervisor_is_told_to_replace_itself_and_goes_on)
+{
+    pid_t pid = start(NULL, ARGUMENTS("--socket", path, "--config", for_all()));
+    jitc_options options;
+    jitc_client *client;
+    jitc_span span;
+
+    await_service(pid, path);
+    jitc_options_init(&options);
+    options.socket = path;
+    assert_status(JITC_OK, "", jitc_connect(&client, &options));
+    ck_assert_int_eq(kill(pid, SIGUSR2), 0);
+    for (unsigned i = 0; i < 100; i++)
+        assert_status(JITC_OK, "", jitc_alloc(client, &span, 64));
+    (void)jitc_close(client);
+    await_service(pid, path);
+    ck_assert_int_eq(stop(pid), 0);
+    ck_assert_msg(strstr(said, "is for a supervisor") != NULL, "it said: %s", said);
+}
+END_TEST
+
 START_TEST(what_is_no_socket_is_not_replaced)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
@@ -643,6 +665,7 @@ int main(void)
     tcase_add_test(tests, a_private_broker_of_many_serves_no_other_user);
     tcase_add_test(tests, a_private_broker_of_many_needs_a_pipe);
     tcase_add_test(tests, a_socket_that_nobody_listens_on_is_replaced_and_one_that_is_in_use_is_not);
+    tcase_add_test(tests, a_daemon_without_a_supervisor_is_told_to_replace_itself_and_goes_on);
     tcase_add_test(tests, what_is_no_socket_is_not_replaced);
     tcase_add_test(tests, a_path_that_is_no_address_is_told);
     tcase_add_test(tests, a_user_s_own_is_only_for_that_user);
