@@ -23,9 +23,8 @@
 #define SESSIONS_SHOWN 20u
 /* What a frame has beside them: its head, and a line for each operation. */
 #define OTHER_LINES 9u
-/* How often, and how many times, a daemon is looked for that has gone. */
+/* How often a daemon is looked for that has gone. */
 #define LOOK_MS 100
-#define LOOKS_MAX (ASK_PATIENCE_S * 1000 / LOOK_MS)
 
 static volatile sig_atomic_t is_interrupted;
 static volatile sig_atomic_t asked_fd = -1;
@@ -213,16 +212,25 @@ static int take(struct top_sample *sample, struct ask *ask)
     return status;
 }
 
+static time_t now_s(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec;
+}
+
 /* The sample of a daemon that comes instead of the one that has gone; EXIT_NO_ANSWER: none does. */
 static int take_from_next(const struct invocation *invocation, struct top_sample *sample, struct ask *ask,
                           bool is_live)
 {
+    time_t end_s = now_s() + ASK_PATIENCE_S;
     int status = EXIT_NO_ANSWER;
 
     if (is_live)
         (void)fputs("\033[H\033[KNo answer; a daemon is waited for.", stdout);
     (void)fflush(stdout);
-    for (int i = 0; i < LOOKS_MAX && status == EXIT_NO_ANSWER && wait_for_next(LOOK_MS, is_live); i++) {
+    while (status == EXIT_NO_ANSWER && now_s() < end_s && wait_for_next(LOOK_MS, is_live)) {
         top_sample_free(sample);
         ask_close(ask);
         status = ask_open(ask, invocation);
