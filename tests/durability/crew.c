@@ -239,8 +239,8 @@ static void run_crew(unsigned number)
     const struct role *role = &roles[number];
     uint64_t zero = 0;
 
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     become(FIRST_UID + number);
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* after that: another user has none at first */
     crew.role = role;
     crew.seat = &crew_table->seats[number];
     crew.random = seed + number * 1000;
