@@ -112,31 +112,10 @@ static void raise_shared(struct crew *crew)
         atomic_fetch_add(&crew->sum, 1);
 }
 
-static int by_address(const void *a, const void *b)
-{
-    const jitc_span *one = a;
-    const jitc_span *other = b;
-
-    return one->rx < other->rx ? -1 : one->rx > other->rx;
-}
-
-static void check_fill(const uint8_t *from, const uint8_t *to, uint32_t fill)
-{
-    /* Trap fill has a period of four bytes. */
-    if (to - from < 8)
-        return;
-    must(memcmp(from, &fill, 4) == 0);
-    must(memcmp(from, from + 4, (size_t)(to - from) - 4) == 0);
-}
-
-/* All that the session has: no span over another, as many as the daemon says, and traps between them. */
+/* All that the session has. */
 static void check_session(struct crew *crew)
 {
     jitc_span spans[THREADS_MAX * (WITNESS_SPANS + 1) + 1];
-    jitc_stats stats = {.struct_size = sizeof stats};
-    jitc_info info = {.struct_size = sizeof info};
-    const uint8_t *end;
-    uint64_t used = 0;
     uint64_t sum;
     unsigned count = 0;
 
@@ -147,59 +126,17 @@ static void check_session(struct crew *crew)
     }
     for (unsigned i = 0; i < crew->role->threads; i++)
         count += witness_list(&crew->members[i].witness, spans + count);
-    qsort(spans, count, sizeof spans[0], by_address);
-    must(jitc_statistics(crew->client, &stats) == JITC_OK);
-    must(jitc_describe(crew->client, &info) == JITC_OK);
-    end = info.base;
-    for (unsigned i = 0; i < count; i++) {
-        must((const uint8_t *)spans[i].rx >= end);
-        check_fill(end, spans[i].rx, info.fill_pattern);
-        end = (const uint8_t *)spans[i].rx + spans[i].size;
-        used += spans[i].size;
-    }
-    must(end <= (const uint8_t *)info.base + stats.reserved_bytes);
-    check_fill(end, (const uint8_t *)info.base + stats.reserved_bytes, info.fill_pattern);
-    must(stats.allocation_count == count);
-    must(stats.used_bytes == used);
+    atomic_fetch_add(&crew->seat->bytes, witness_check_arena(crew->client, spans, count));
     atomic_fetch_add(&crew->seat->spans, count);
-    atomic_fetch_add(&crew->seat->bytes, stats.reserved_bytes);
 }
 
-/* Takes spans until there are no more to be had, and gives them back. */
 static void check_spans_quota(struct crew *crew)
 {
-    static jitc_span spans[SPANS_MAX];
     unsigned live = crew->shared.rx != NULL;
-    unsigned taken = 0;
-    int status;
 
     for (unsigned i = 0; i < crew->role->threads; i++)
         live += witness_count(&crew->members[i].witness);
-    while ((status = jitc_alloc(crew->client, &spans[taken], 64)) == JITC_OK)
-        must(++taken < SPANS_MAX);
-    must(status == JITC_E_QUOTA_SPANS);
-    must(live + taken == SPANS_MAX);
-    while (taken > 0)
-        must(jitc_release(crew->client, spans[--taken].rx) == JITC_OK);
-}
-
-static void check_bytes_quota(struct crew *crew)
-{
-    enum { PIECE_BYTES = 1 << 20, PIECES_MAX = QUOTA_BYTES / PIECE_BYTES };
-    jitc_span spans[PIECES_MAX];
-    jitc_stats stats = {.struct_size = sizeof stats};
-    unsigned taken = 0;
-    int status;
-
-    while ((status = jitc_alloc(crew->client, &spans[taken], PIECE_BYTES)) == JITC_OK)
-        must(++taken < PIECES_MAX);
-    must(status == JITC_E_QUOTA_BYTES);
-    must(jitc_statistics(crew->client, &stats) == JITC_OK);
-    must(stats.reserved_bytes <= QUOTA_BYTES);
-    /* With one more, which takes whole blocks of 64 KiB, it would have been beyond. */
-    must(stats.reserved_bytes + PIECE_BYTES + (128 << 10) > QUOTA_BYTES);
-    while (taken > 0)
-        must(jitc_release(crew->client, spans[--taken].rx) == JITC_OK);
+    witness_check_spans_quota(crew->client, live, SPANS_MAX);
 }
 
 static void go_away(struct crew *crew)
@@ -261,7 +198,7 @@ static void compare(struct member *member, unsigned number)
         if (crew->role->fills_spans && number % 8 == 0)
             check_spans_quota(crew);
         if (crew->role->fills_bytes && number % 8 == 0)
-            check_bytes_quota(crew);
+            witness_check_bytes_quota(crew->client, QUOTA_BYTES);
         atomic_store(&crew->seat->paused, number);
         while (atomic_load(&crew_table->go) < number)
             (void)usleep(100);
@@ -302,8 +239,8 @@ static void run_crew(unsigned number)
     const struct role *role = &roles[number];
     uint64_t zero = 0;
 
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     become(FIRST_UID + number);
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* after that: another user has none at first */
     crew.role = role;
     crew.seat = &crew_table->seats[number];
     crew.random = seed + number * 1000;

@@ -67,30 +67,6 @@ static void stop(void)
 
 /* ---- What is done each time ----------------------------------------------------------------- */
 
-static void check_statistics(struct witness *witness)
-{
-    jitc_stats stats = {.struct_size = sizeof stats};
-
-    must(jitc_statistics(witness->client, &stats) == JITC_OK);
-    must(stats.allocation_count == witness_count(witness));
-    must(stats.used_bytes == witness_used_bytes(witness));
-}
-
-static void check_all(struct witness *witness, jitc_client *executor)
-{
-    jitc_info info = {.struct_size = sizeof info};
-    jitc_info other = {.struct_size = sizeof other};
-    jitc_span found;
-
-    witness_check(witness);
-    check_statistics(witness);
-    must(jitc_describe(witness->client, &info) == JITC_OK && jitc_describe(executor, &other) == JITC_OK);
-    must(jitc_query(executor, &found,
-                    (const uint8_t *)other.base +
-                        ((const uint8_t *)witness->counter.rx - (const uint8_t *)info.base)) == JITC_OK);
-    must(memcmp(found.rx, &witness->counted, sizeof witness->counted) == 0);
-}
-
 /* Takes several blocks, and steps of more than one piece. */
 static void do_large(struct witness *witness, jitc_client *executor)
 {
@@ -111,7 +87,7 @@ static void do_large(struct witness *witness, jitc_client *executor)
     for (size_t i = LARGE_BYTES / 2; i < LARGE_BYTES / 2 + 4096; i += 4)
         must(memcmp(rx + i, &witness->fill, 4) == 0);
     must(jitc_release(witness->client, rx) == JITC_OK);
-    check_all(witness, executor);
+    witness_check_session(witness, executor);
     free(bytes);
 }
 
@@ -149,16 +125,16 @@ static void run_script(void)
     for (unsigned i = 0; i < sizeof acts / sizeof acts[0]; i++) {
         witness_do(&witness, acts[i]);
         if (i % 4 == 3)
-            check_all(&witness, executor);
+            witness_check_session(&witness, executor);
     }
     do_large(&witness, executor);
     for (int i = 0; i < 2; i++) { /* once soft, once hard */
         must(jitc_reset(client, i == 0 ? JITC_RESET_SOFT : JITC_RESET_HARD) == JITC_OK);
         witness_deinit(&witness);
         witness_init(&witness, client, SEED + 1u, is_once);
-        check_all(&witness, executor);
+        witness_check_session(&witness, executor);
         witness_do(&witness, WITNESS_ALLOC);
-        check_all(&witness, executor);
+        witness_check_session(&witness, executor);
     }
     witness_deinit(&witness);
     (void)jitc_close(executor);

@@ -78,17 +78,6 @@ unsigned witness_count(const struct witness *witness)
     return witness_list(witness, spans);
 }
 
-uint64_t witness_used_bytes(const struct witness *witness)
-{
-    jitc_span spans[WITNESS_SPANS + 1];
-    unsigned count = witness_list(witness, spans);
-    uint64_t sum = 0;
-
-    while (count > 0)
-        sum += spans[--count].size;
-    return sum;
-}
-
 /* One at random that is there, or is not; NULL: there is none. */
 static struct witness_span *choose(struct witness *witness, bool is_there)
 {
@@ -130,33 +119,42 @@ static bool is_refused(const struct witness *witness, struct witness_span *own)
 
 /* ---- What it does --------------------------------------------------------------------------- */
 
-static void do_alloc(struct witness *witness)
+struct witness_span *witness_take(struct witness *witness, size_t bytes)
 {
-    static const struct {
-        unsigned percent;
-        unsigned bytes;
-    } sizes[] = {{70, 4096}, {92, 65536}, {99, LARGE_BYTES}, {100, 5 * LARGE_BYTES}};
     struct witness_span *own = choose(witness, false);
-    unsigned percent = any(witness, 100);
-    unsigned kind = 0;
-    size_t bytes;
 
     if (own == NULL)
-        return;
-    while (percent >= sizes[kind].percent)
-        kind++;
-    bytes = 1 + any(witness, sizes[kind].bytes);
+        return NULL;
     must(jitc_alloc(witness->client, &own->span, bytes) == JITC_OK);
     must(own->span.size >= bytes && own->span.size < bytes + GRANULE_BYTES);
     own->bytes = malloc(own->span.size);
     must(own->bytes != NULL);
     for (size_t i = 0; i < own->span.size; i += 4)
         memcpy(own->bytes + i, &witness->fill, 4);
-    if (any(witness, 8) == 0)
-        return; /* it stays trap fill for now */
-    invent(witness, own, own->span.size);
-    must(jitc_write(witness->client, &own->span, 0, own->bytes, own->span.size, JITC_WRITE_DEFAULT) ==
-         JITC_OK);
+    return own;
+}
+
+void witness_write(struct witness *witness, struct witness_span *own, size_t bytes)
+{
+    invent(witness, own, bytes);
+    must(jitc_write(witness->client, &own->span, 0, own->bytes, bytes, JITC_WRITE_DEFAULT) == JITC_OK);
+}
+
+static void do_alloc(struct witness *witness)
+{
+    static const struct {
+        unsigned percent;
+        unsigned bytes;
+    } sizes[] = {{70, 4096}, {92, 65536}, {99, LARGE_BYTES}, {100, 5 * LARGE_BYTES}};
+    struct witness_span *own;
+    unsigned percent = any(witness, 100);
+    unsigned kind = 0;
+
+    while (percent >= sizes[kind].percent)
+        kind++;
+    own = witness_take(witness, 1 + any(witness, sizes[kind].bytes));
+    if (own != NULL && any(witness, 8) != 0) /* else it stays trap fill for now */
+        witness_write(witness, own, own->span.size);
 }
 
 static void do_write(struct witness *witness, struct witness_span *own)
@@ -194,13 +192,11 @@ static int write_back(jitc_span *span, void *user)
     return 0;
 }
 
-static void do_write_fn(struct witness *witness, struct witness_span *own)
+void witness_write_fn(struct witness *witness, struct witness_span *own)
 {
     size_t bytes = own->span.size;
     size_t keep;
 
-    if (is_refused(witness, own) || bytes > 65536)
-        return;
     /* Old content behind the new. */
     own->bytes = realloc(own->bytes, 2 * bytes);
     must(own->bytes != NULL);
@@ -211,6 +207,18 @@ static void do_write_fn(struct witness *witness, struct witness_span *own)
     must(own->span.size == (keep + GRANULE_BYTES - 1) / GRANULE_BYTES * GRANULE_BYTES);
     /* What it gave up is still in the last granule. */
     memcpy(own->bytes + keep, own->bytes + bytes + keep, own->span.size - keep);
+}
+
+static void do_write_fn(struct witness *witness, struct witness_span *own)
+{
+    if (!is_refused(witness, own) && own->span.size <= 65536)
+        witness_write_fn(witness, own);
+}
+
+void witness_write_in(struct witness *witness, jitc_scope *scope, struct witness_span *own, size_t bytes)
+{
+    invent(witness, own, bytes);
+    must(jitc_scope_write(scope, &own->span, 0, own->bytes, bytes) == JITC_OK);
 }
 
 static void do_scope(struct witness *witness)
@@ -226,8 +234,7 @@ static void do_scope(struct witness *witness)
         if (own == NULL || own->is_sealed || (witness->is_once && own->is_written))
             continue;
         bytes = own->span.size < 16384 ? own->span.size : 16384;
-        invent(witness, own, bytes);
-        must(jitc_scope_write(scope, &own->span, 0, own->bytes, bytes) == JITC_OK);
+        witness_write_in(witness, scope, own, bytes);
         if (any(witness, 4) == 0)
             must(jitc_scope_flush(scope) == JITC_OK);
     }
@@ -272,10 +279,24 @@ static void do_count(struct witness *witness)
     witness->counted++;
 }
 
-static void do_release(struct witness *witness, struct witness_span *own)
+void witness_release(struct witness *witness, struct witness_span *own)
 {
     must(jitc_release(witness->client, own->span.rx) == JITC_OK);
     forget(own);
+}
+
+void witness_shrink(struct witness *witness, struct witness_span *own, size_t keep)
+{
+    must(jitc_shrink(witness->client, &own->span, keep) == JITC_OK);
+    must(own->span.size == (keep + GRANULE_BYTES - 1) / GRANULE_BYTES * GRANULE_BYTES);
+}
+
+void witness_release_all(struct witness *witness)
+{
+    for (unsigned i = 0; i < WITNESS_SPANS; i++) {
+        if (witness->spans[i].span.rx != NULL)
+            witness_release(witness, &witness->spans[i]);
+    }
 }
 
 static void do_shrink(struct witness *witness, struct witness_span *own)
@@ -286,11 +307,10 @@ static void do_shrink(struct witness *witness, struct witness_span *own)
         must(jitc_shrink(witness->client, &own->span, 1) == JITC_E_SEALED);
         return;
     }
-    must(jitc_shrink(witness->client, &own->span, keep) == JITC_OK);
-    must(own->span.size == (keep + GRANULE_BYTES - 1) / GRANULE_BYTES * GRANULE_BYTES);
+    witness_shrink(witness, own, keep);
 }
 
-static void do_seal(struct witness *witness, struct witness_span *own)
+void witness_seal(struct witness *witness, struct witness_span *own)
 {
     must(jitc_seal(witness->client, &own->span) == JITC_OK);
     own->is_sealed = true;
@@ -373,9 +393,9 @@ void witness_do(struct witness *witness, enum witness_act act)
     else if (act == WITNESS_SHRINK)
         do_shrink(witness, own);
     else if (act == WITNESS_SEAL)
-        do_seal(witness, own);
+        witness_seal(witness, own);
     else if (act == WITNESS_RELEASE)
-        do_release(witness, own);
+        witness_release(witness, own);
     else if (act == WITNESS_QUERY)
         check_query(witness, own);
     else if (act == WITNESS_CALL)
@@ -420,4 +440,101 @@ void witness_check(struct witness *witness)
         do_call(own);
         check_query(witness, own);
     }
+}
+
+/* ---- A whole session ------------------------------------------------------------------------ */
+
+static int by_address(const void *a, const void *b)
+{
+    const jitc_span *one = a;
+    const jitc_span *other = b;
+
+    return one->rx < other->rx ? -1 : one->rx > other->rx;
+}
+
+static void check_fill(const uint8_t *from, const uint8_t *to, uint32_t fill)
+{
+    /* Trap fill has a period of four bytes. */
+    if (to - from < 8)
+        return;
+    must(memcmp(from, &fill, 4) == 0);
+    must(memcmp(from, from + 4, (size_t)(to - from) - 4) == 0);
+}
+
+uint64_t witness_check_arena(jitc_client *client, jitc_span *spans, unsigned count)
+{
+    jitc_stats stats = {.struct_size = sizeof stats};
+    jitc_info info = {.struct_size = sizeof info};
+    const uint8_t *end;
+    uint64_t used = 0;
+
+    qsort(spans, count, sizeof spans[0], by_address);
+    must(jitc_statistics(client, &stats) == JITC_OK);
+    must(jitc_describe(client, &info) == JITC_OK);
+    end = info.base;
+    for (unsigned i = 0; i < count; i++) {
+        must((const uint8_t *)spans[i].rx >= end);
+        check_fill(end, spans[i].rx, info.fill_pattern);
+        end = (const uint8_t *)spans[i].rx + spans[i].size;
+        used += spans[i].size;
+    }
+    must(end <= (const uint8_t *)info.base + stats.reserved_bytes);
+    check_fill(end, (const uint8_t *)info.base + stats.reserved_bytes, info.fill_pattern);
+    must(stats.allocation_count == count);
+    must(stats.used_bytes == used);
+    return stats.reserved_bytes;
+}
+
+void witness_check_spans_quota(jitc_client *client, unsigned live, unsigned most)
+{
+    jitc_span *spans = calloc(most + 1, sizeof *spans);
+    unsigned taken = 0;
+    int status;
+
+    must(spans != NULL);
+    while ((status = jitc_alloc(client, &spans[taken], GRANULE_BYTES)) == JITC_OK)
+        must(live + ++taken <= most);
+    must(status == JITC_E_QUOTA_SPANS);
+    must(live + taken == most);
+    while (taken > 0)
+        must(jitc_release(client, spans[--taken].rx) == JITC_OK);
+    free(spans);
+}
+
+void witness_check_bytes_quota(jitc_client *client, uint64_t most)
+{
+    enum { PIECE_BYTES = 1 << 20 };
+    const size_t pieces_max = most / PIECE_BYTES;
+    jitc_span *spans = calloc(pieces_max, sizeof *spans);
+    jitc_stats stats = {.struct_size = sizeof stats};
+    size_t taken = 0;
+    int status;
+
+    must(spans != NULL);
+    while ((status = jitc_alloc(client, &spans[taken], PIECE_BYTES)) == JITC_OK)
+        must(++taken < pieces_max);
+    must(status == JITC_E_QUOTA_BYTES);
+    must(jitc_statistics(client, &stats) == JITC_OK);
+    must(stats.reserved_bytes <= most);
+    /* With one more, which takes whole blocks of 64 KiB, it would have been beyond. */
+    must(stats.reserved_bytes + PIECE_BYTES + (128 << 10) > most);
+    while (taken > 0)
+        must(jitc_release(client, spans[--taken].rx) == JITC_OK);
+    free(spans);
+}
+
+void witness_check_session(struct witness *witness, jitc_client *executor)
+{
+    jitc_info info = {.struct_size = sizeof info};
+    jitc_info other = {.struct_size = sizeof other};
+    jitc_span spans[WITNESS_SPANS + 1];
+    jitc_span found;
+
+    witness_check(witness);
+    (void)witness_check_arena(witness->client, spans, witness_list(witness, spans));
+    must(jitc_describe(witness->client, &info) == JITC_OK && jitc_describe(executor, &other) == JITC_OK);
+    must(jitc_query(executor, &found,
+                    (const uint8_t *)other.base +
+                        ((const uint8_t *)witness->counter.rx - (const uint8_t *)info.base)) == JITC_OK);
+    must(memcmp(found.rx, &witness->counted, sizeof witness->counted) == 0);
 }

@@ -75,12 +75,34 @@ void witness_deinit(struct witness *witness);
 void witness_do(struct witness *witness, enum witness_act act);
 void witness_do_any(struct witness *witness);
 
+/* One of that many bytes, which stay trap fill; NULL: it has as many as it can. */
+struct witness_span *witness_take(struct witness *witness, size_t bytes);
+/* New content for its first `bytes`, a multiple of four, that begins with code. */
+void witness_write(struct witness *witness, struct witness_span *own, size_t bytes);
+void witness_shrink(struct witness *witness, struct witness_span *own, size_t keep);
+void witness_seal(struct witness *witness, struct witness_span *own);
+void witness_release(struct witness *witness, struct witness_span *own);
+void witness_release_all(struct witness *witness);
+/* In a scope; and by a callback that keeps a part of it. */
+void witness_write_in(struct witness *witness, jitc_scope *scope, struct witness_span *own, size_t bytes);
+void witness_write_fn(struct witness *witness, struct witness_span *own);
+
 /* Every byte, every span's place, length and flags, and the counter. */
 void witness_check(struct witness *witness);
 /* Live ones, the counter's too. */
 unsigned witness_count(const struct witness *witness);
-uint64_t witness_used_bytes(const struct witness *witness);
 /* The live spans, the counter's first; `spans` has room for WITNESS_SPANS + 1. Returns how many. */
 unsigned witness_list(const struct witness *witness, jitc_span *spans);
+
+/* Of whose session nobody else has a part: all of the above, and what an executor of it sees. */
+void witness_check_session(struct witness *witness, jitc_client *executor);
+/*
+ * That these spans, which it sorts, are all that the session has: none lies over another, the daemon counts
+ * as many and as large ones, and between them is trap fill. Returns how long the arena is.
+ */
+uint64_t witness_check_arena(jitc_client *client, jitc_span *spans, unsigned count);
+/* That the session may have exactly so many spans, of which `live` are there, or so much memory. */
+void witness_check_spans_quota(jitc_client *client, unsigned live, unsigned most);
+void witness_check_bytes_quota(jitc_client *client, uint64_t most);
 
 #endif

@@ -44,8 +44,7 @@ static struct thread *thread_of(struct thread *threads, pid_t id)
     _exit(EXIT_TRACER);
 }
 
-/* With this a loop begins: who is not confined by then will never be. */
-static bool is_wait(uint64_t number)
+bool tracer_is_wait(uint64_t number)
 {
 #ifdef SYS_epoll_wait
     if (number == SYS_epoll_wait)
@@ -63,7 +62,8 @@ static void note(struct tracer *tracer, struct thread *thread)
     if (info.op == PTRACE_SYSCALL_INFO_ENTRY) {
         thread->number = info.entry.nr;
         thread->first_argument = info.entry.args[0];
-        if (!tracer->is_confined && is_wait(thread->number))
+        /* With this a loop begins: who is not confined by then will never be. */
+        if (!tracer->is_confined && tracer_is_wait(thread->number))
             (void)kill(tracer->program, SIGKILL);
         if (tracer->is_confined && thread->number < TRACER_CALLS_MAX)
             tracer->made[thread->number]++;

@@ -8,6 +8,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #define TRACER_CALLS_MAX 1024
@@ -30,6 +31,9 @@ struct tracer *tracer_new(void);
  * events.
  */
 void tracer_start(struct tracer *tracer, void (*run)(void *), void *argument);
+
+/* Whether that system call is the one by which an event loop waits. */
+bool tracer_is_wait(uint64_t number);
 
 /* Waits for its end; its status as waitpid(2) has it. */
 int tracer_wait(struct tracer *tracer);
