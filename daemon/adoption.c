@@ -14,12 +14,14 @@
 #include "daemon/admission.h"
 #include "daemon/exchange.h"
 #include "daemon/log.h"
+#include "daemon/memfd.h"
 
 _Static_assert(PARTS <= RECORD_FDS_MAX, "a parcel is one record");
 
 /* A session, until its connections have it. */
 struct found {
-    struct session *session;
+    uint64_t number;
+    struct session *session; /* NULL: it stays in the store, for the next daemon */
     struct policy *policy;
     struct account *account;
 };
@@ -47,6 +49,14 @@ static void drop(struct server *server, const char *name, const char *reason)
     log_line(LOG_WARNING, "not adopted: %s: %s", name, reason);
     store_note(&server->store, name);
     store_remove(&server->store, name);
+}
+
+/* Nothing is wrong with it: the next daemon may have what this one has not. */
+static void keep(struct server *server, const char *name, const char *reason)
+{
+    log_line(LOG_ERROR, "not adopted now: %s: %s; it stays stored, and is tried again at the next start",
+             name, reason);
+    store_note(&server->store, name);
 }
 
 static int close_fd(int fd)
@@ -142,18 +152,18 @@ static const char *prepare(struct server *server, const char *name, struct ledge
     found->policy = policy_of(server, page);
     found->account = quota_account(&server->quota, page->uid);
     if (found->policy == NULL || found->account == NULL)
-        return "there is no memory for it";
+        return memfd_no_memory;
     return keep_audit(server, found->policy->classes[0]) ? NULL : "its audit trail can't be kept";
 }
 
-/* Takes ledger and arena out of `fds`. */
+/* Takes ledger and arena out of `fds`. False: it is not there; if it is still stored found->number tells. */
 static bool adopt_session(struct server *server, const char *name, int fds[RECORD_FDS_MAX],
                           struct found *found)
 {
     struct ledger ledger;
     const char *flaw = ledger_adopt(&ledger, fds[PART_LEDGER]);
 
-    *found = (struct found){.session = NULL};
+    *found = (struct found){.number = number_of(name, 0)};
     if (flaw == NULL) {
         fds[PART_LEDGER] = -1;
         flaw = prepare(server, name, &ledger, found);
@@ -162,12 +172,19 @@ static bool adopt_session(struct server *server, const char *name, int fds[RECOR
                 session_adopt(&ledger, fds[PART_ARENA], found->policy->classes[0], found->account, &flaw);
             fds[PART_ARENA] = -1;
         }
+        if (flaw != NULL)
+            ledger_end_adoption(&ledger);
         ledger_deinit(&ledger);
     }
     if (flaw == NULL)
         return true;
-    drop(server, name, flaw);
     found_deinit(server, found);
+    if (flaw == memfd_no_memory) {
+        keep(server, name, flaw);
+    } else {
+        drop(server, name, flaw);
+        found->number = 0;
+    }
     return false;
 }
 
@@ -176,7 +193,7 @@ static bool adopt_session(struct server *server, const char *name, int fds[RECOR
 static struct found *find(struct found *found, unsigned count, uint64_t id)
 {
     for (unsigned i = 0; i < count; i++) {
-        if (found[i].session->id == id)
+        if (found[i].number == id)
             return &found[i];
     }
     return NULL;
@@ -273,7 +290,7 @@ static bool adopt_parcel(struct server *server, const struct stored *stored, str
         flaw = adopt_owner(server, fds, found);
     if (flaw != NULL)
         log_line(LOG_WARNING, "not adopted: the owner of %s: %s", stored->name, flaw);
-    if (is_socket(fds[PART_SOCKET]))
+    if ((is_there || found->number == 0) && is_socket(fds[PART_SOCKET]))
         connection_say_goodbye(fds[PART_SOCKET], STATUS_STOPPING,
                                "the session did not survive a restart of the daemon, see its log");
     for (unsigned i = 0; i < RECORD_FDS_MAX; i++)
@@ -289,7 +306,7 @@ static const char *find_executor_flaw(uint64_t number, const struct found *found
         return "it has no number";
     if (found == NULL)
         return "its session is not there";
-    return ledger_died_too_often_of(&found->session->ledger, number)
+    return found->session != NULL && ledger_died_too_often_of(&found->session->ledger, number)
                ? "the daemon died of what it asks for, again and again"
                : NULL;
 }
@@ -300,6 +317,11 @@ static void adopt_executor(struct server *server, const struct stored *stored, c
     uint64_t number = number_of(stored->name, 1);
     const char *flaw = find_executor_flaw(number, found);
 
+    if (found != NULL && found->session == NULL) {
+        (void)close(stored->fd);
+        keep(server, stored->name, "its session is not there");
+        return;
+    }
     if (flaw == NULL)
         flaw = adopt_connection(server, stored->fd, found, &executor, true);
     if (flaw != NULL) {
@@ -319,7 +341,7 @@ static void end_orphan(struct server *server, struct found *found)
 {
     char name[STORE_NAME_MAX_BYTES + 1];
 
-    if (found->session->refs == 1) {
+    if (found->session != NULL && found->session->refs == 1) {
         session_store_name(found->session, name);
         log_line(LOG_WARNING, "not adopted: %s: nobody is there who had it", name);
         connection_end_session(server, found->session);
@@ -327,11 +349,25 @@ static void end_orphan(struct server *server, struct found *found)
     found_deinit(server, found);
 }
 
-static unsigned adopt_sessions(struct server *server, const struct stored *stored, unsigned count,
-                               struct found *found, uint64_t *arena_bytes)
+/* Those beyond the first `room`, for which there are no descriptors. Returns how many sessions they are. */
+static unsigned keep_rest(struct server *server, const struct stored *stored, unsigned count, unsigned room,
+                          struct found *found)
 {
     unsigned sessions = 0;
 
+    for (unsigned i = room; i < count; i++) {
+        (void)close(stored[i].fd);
+        keep(server, stored[i].name, "there are no descriptors for it: raise LimitNOFILE=");
+        if (is_of(stored[i].name, "session-"))
+            found[sessions++].number = number_of(stored[i].name, 0);
+    }
+    return sessions;
+}
+
+/* Behind those that are there. Returns how many they are together. */
+static unsigned adopt_sessions(struct server *server, const struct stored *stored, unsigned count,
+                               struct found *found, unsigned sessions, uint64_t *arena_bytes)
+{
     for (unsigned i = 0; i < count; i++) {
         if (!is_of(stored[i].name, "session-"))
             continue;
@@ -341,11 +377,12 @@ static unsigned adopt_sessions(struct server *server, const struct stored *store
             (void)close(stored[i].fd);
             continue;
         }
-        if (!adopt_parcel(server, &stored[i], &found[sessions]))
-            continue;
-        store_note(&server->store, stored[i].name);
-        found[sessions].session->is_stored = true;
-        *arena_bytes += found[sessions++].session->shape.arena_bytes;
+        if (adopt_parcel(server, &stored[i], &found[sessions])) {
+            store_note(&server->store, stored[i].name);
+            found[sessions].session->is_stored = true;
+            *arena_bytes += found[sessions].session->shape.arena_bytes;
+        }
+        sessions += found[sessions].number != 0;
     }
     return sessions;
 }
@@ -376,12 +413,13 @@ static void resume_all(struct server *server)
     }
 }
 
-unsigned adoption_run(struct server *server, const struct stored *stored, unsigned count,
+unsigned adoption_run(struct server *server, const struct stored *stored, unsigned count, unsigned room,
                       uint64_t *arena_bytes)
 {
     struct found *found = calloc(count, sizeof *found);
-    unsigned sessions = 0;
+    unsigned adopted = 0;
     unsigned frozen = 0;
+    unsigned sessions;
 
     if (found == NULL) {
         log_line(LOG_ERROR, "nothing is adopted: %s", strerror(ENOMEM));
@@ -391,19 +429,22 @@ unsigned adoption_run(struct server *server, const struct stored *stored, unsign
     }
     for (unsigned i = 0; i < count; i++)
         go_on_counting(server, &stored[i]);
-    sessions = adopt_sessions(server, stored, count, found, arena_bytes);
-    for (unsigned i = 0; i < count; i++) {
+    room = room < count ? room : count;
+    sessions = keep_rest(server, stored, count, room, found);
+    sessions = adopt_sessions(server, stored, room, found, sessions, arena_bytes);
+    for (unsigned i = 0; i < room; i++) {
         if (is_of(stored[i].name, "executor-"))
             adopt_executor(server, &stored[i], find(found, sessions, number_of(stored[i].name, 0)));
     }
     resume_all(server);
     for (unsigned i = 0; i < sessions; i++) {
-        frozen += found[i].session->is_frozen;
+        adopted += found[i].session != NULL;
+        frozen += found[i].session != NULL && found[i].session->is_frozen;
         end_orphan(server, &found[i]);
     }
     free(found);
-    server->sessions_adopted = sessions;
-    log_event(LOG_ADOPTED, NULL, NULL, "sessions=%u connections=%u frozen=%u", sessions,
+    server->sessions_adopted = adopted;
+    log_event(LOG_ADOPTED, NULL, NULL, "sessions=%u connections=%u frozen=%u", adopted,
               (unsigned)server->connections_count, frozen);
-    return sessions;
+    return adopted;
 }

@@ -3,7 +3,8 @@
  * What an earlier daemon left in the fd store, taken over before anyone is served: `session-N`, a parcel
  * (store.h) with a session's ledger and arena, its owner's socket and, where it has one, its ring and bell;
  * and `executor-N-M`, the socket of one of its executors. Nothing that they hold is believed. What is
- * damaged, or belongs to nobody, ends by itself, with a reason in the log.
+ * damaged, or belongs to nobody, ends by itself, with a reason in the log. Where it is this process that has
+ * not what it takes, all stays as it is in the store, for the next one.
  */
 #ifndef DAEMON_ADOPTION_H
 #define DAEMON_ADOPTION_H
@@ -30,8 +31,12 @@ struct stored {
 /* Whether that is the name of something of a session's. */
 bool adoption_is_for(const char *name);
 
-/* Takes all of them over. Returns how many sessions are there, and adds up how long their arenas may get. */
-unsigned adoption_run(struct server *server, const struct stored *stored, unsigned count,
+/*
+ * Takes all of them over: the first `room`, for which there are descriptors; the others stay stored, and so
+ * does what there is no memory for. Returns how many sessions are there, and adds up how long their arenas
+ * may get.
+ */
+unsigned adoption_run(struct server *server, const struct stored *stored, unsigned count, unsigned room,
                       uint64_t *arena_bytes);
 
 #endif

@@ -150,7 +150,7 @@ const char *arena_adopt(struct arena *arena, int fd, enum arena_kind kind, uint6
     if (flaw == NULL) {
         memory = map(arena, kind == ARENA_SEALED ? PROT_READ : PROT_READ | PROT_WRITE);
         if (memory == MAP_FAILED)
-            flaw = "its arena can't be mapped";
+            flaw = errno == ENOMEM ? memfd_no_memory : "its arena can't be mapped";
         else
             arena->bytes = memory;
     }

@@ -218,9 +218,9 @@ const char *ledger_adopt(struct ledger *ledger, int fd)
     if (status.st_size != (off_t)ledger->bytes)
         flaw = "it has another length than its arena";
     else if (reserve(ledger, 0, LEDGER_PAGE_BYTES) != 0 || map(ledger) != 0)
-        flaw = "there is no memory for it";
+        flaw = memfd_no_memory;
     else if (ledger_reserve_answer(ledger, (uint32_t)page.progress) != 0)
-        flaw = "there is no memory for what it has";
+        flaw = memfd_no_memory;
     if (flaw == NULL && ledger->page->version < LEDGER_VERSION)
         take_step(ledger->page);
     if (flaw != NULL) {

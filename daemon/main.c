@@ -418,11 +418,13 @@ static struct policy *choose_policy(const struct options *options, const struct 
 
 static void adopt(struct server *server, struct passed *passed)
 {
-    /* There may be more of them than the policy now lets in. */
-    if (passed->stored_count > server->policy->sessions_max)
-        (void)process_raise_fds((uint64_t)passed->stored_count * CONNECTION_FDS);
-    if (passed->stored_count > 0)
-        (void)adoption_run(server, passed->stored, passed->stored_count, &adopted_bytes);
+    if (passed->stored_count > 0) {
+        /* There may be more of them than the policy now lets in. */
+        uint64_t fds = process_raise_fds((uint64_t)passed->stored_count * CONNECTION_FDS);
+
+        (void)adoption_run(server, passed->stored, passed->stored_count, (unsigned)(fds / CONNECTION_FDS),
+                           &adopted_bytes);
+    }
     passed->stored_count = 0;
     free(passed->stored);
     passed->stored = NULL;

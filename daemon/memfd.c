@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+const char memfd_no_memory[] = "there is no memory for it";
+
 /* No MFD_HUGETLB: hugetlbfs has no write(2), so that an arena of it could grow by zeros only. */
 int memfd_new(const char *name)
 {

@@ -17,4 +17,7 @@ int memfd_new(const char *name);
 /* What tells it from all others of this boot; 0 where that is not to be found out. */
 uint64_t memfd_inode(int fd);
 
+/* Why one of an earlier daemon's is not adopted where nothing is wrong with it, but this process is short. */
+extern const char memfd_no_memory[];
+
 #endif

@@ -250,11 +250,11 @@ static const char *adopt_heap(struct session *session)
     page->grown_bytes = session->arena.grown_bytes;
     ledger_cut_units(&session->ledger, page->grown_bytes);
     if (ledger_reserve_units(&session->ledger, page->grown_bytes) != 0)
-        return "there is no memory for what it has";
+        return memfd_no_memory;
     if (page->unfilled_bytes > page->grown_bytes)
         page->unfilled_bytes = page->grown_bytes;
     if (begin_heap(session) != 0)
-        return "there is no memory for its heap";
+        return memfd_no_memory;
     if (!undo_intent(session))
         return "its intent is none that a daemon has";
     ledger_order();
@@ -280,7 +280,7 @@ struct session *session_adopt(struct ledger *ledger, int arena_fd, const struct 
     struct session *session = session_allocate(page->session, class, account, &shape);
     int fd = arena_fd;
 
-    *flaw = session == NULL ? "there is no memory for it" : NULL;
+    *flaw = session == NULL ? memfd_no_memory : NULL;
     /* First, as it may be cut to its length. */
     if (*flaw == NULL && memfd_inode(fd) != page->arena_inode)
         *flaw = "its arena is another's";
@@ -292,16 +292,17 @@ struct session *session_adopt(struct ledger *ledger, int arena_fd, const struct 
         fd = -1;
     if (fd >= 0)
         (void)close(fd);
-    if (session == NULL) {
-        ledger_deinit(ledger);
+    if (session == NULL)
         return NULL;
-    }
     session->ledger = *ledger;
     *ledger = (struct ledger){.fd = -1};
     if (*flaw == NULL)
         *flaw = adopt_heap(session);
-    if (*flaw != NULL)
+    if (*flaw != NULL) {
+        *ledger = session->ledger;
+        session->ledger = (struct ledger){.fd = -1};
         return session_unref(session);
+    }
     session->immediate_release = (page->features & FEATURE_IMMEDIATE_RELEASE) != 0;
     session->is_frozen = page->kind == ARENA_SEALED;
     if (page->began_ns != 0 && page->began_ns < session->began_ns)

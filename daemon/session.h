@@ -48,7 +48,7 @@ struct session *session_new(uint64_t id, const struct class *class, const struct
  * Goes on with the session that the ledger and the arena are of, whatever they hold: an operation that was
  * cut off in the middle is as if it had not begun, or as if it were done, see ledger.h. Takes both over; what
  * it grants comes from the ledger, into the class, which is the caller's and has to outlive it. It is charged
- * to the account whatever that holds. NULL: *flaw is the reason.
+ * to the account whatever that holds. NULL: *flaw is the reason, and the ledger is the caller's still.
  */
 struct session *session_adopt(struct ledger *ledger, int arena_fd, const struct class *class,
                               struct account *account, const char **flaw);

@@ -21,11 +21,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/admission.h"
 #include "daemon/ledger.h"
+#include "daemon/process.h"
 #include "daemon/store.h"
 #include "tests/harness/code.h"
 #include "tests/harness/expect.h"
 #include "tests/harness/parcel.h"
+#include "tests/harness/sanitizer.h"
 #include "tests/harness/suite.h"
 #include "tests/harness/supervised.h"
 #include "tests/harness/wire.h"
@@ -44,7 +47,15 @@ static struct {
 } stored[STORED_MAX];
 static unsigned stored_count;
 static char last_removal[1024];
-static const char *kill_at; /* where a daemon that can is to kill itself; NULL: nowhere */
+static const char *kill_at;             /* where a daemon that can is to kill itself; NULL: nowhere */
+static const struct shortage *shortage; /* of what the next daemon has less; NULL: of nothing */
+
+struct shortage {
+    __rlimit_resource_t resource;
+    rlim_t limit;
+    const char *config; /* of the class */
+    const char *line;   /* what the log has */
+};
 
 /* ---- The manager ------------------------------------------------------------------------ */
 
@@ -129,6 +140,8 @@ static void run_daemon(void)
     (void)dup2(listener, 3);
     for (unsigned i = 0; i < stored_count; i++)
         (void)dup2(stored[i].fd, 4 + (int)i);
+    if (shortage != NULL)
+        (void)setrlimit(shortage->resource, &(struct rlimit){shortage->limit, shortage->limit});
     become(broker.uid);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     notify_path(path, sizeof path);
@@ -538,6 +551,61 @@ START_TEST(of_two_sessions_the_damaged_one_ends_with_a_reason_and_the_other_goes
 }
 END_TEST
 
+/* With what the daemon has and needs otherwise there is enough for one session, not for two. */
+static const struct shortage shortages[] = {
+    {RLIMIT_NOFILE, PROCESS_FDS_OTHER + CONNECTION_FDS, "",
+     "not adopted now: session-2: there are no descriptors for it: raise LimitNOFILE=; it stays stored"},
+    {RLIMIT_AS, UINT64_C(3) << 30, "[class default]\narena=2G\narena_max=2G\n",
+     "not adopted now: session-2: there is no memory for it; it stays stored"},
+};
+
+START_TEST(what_a_daemon_has_no_room_for_waits_for_the_next_one)
+{
+    struct worker first;
+    struct worker second;
+    jitc_info own = {.struct_size = sizeof own};
+    jitc_info other = {.struct_size = sizeof other};
+    jitc_client *executor;
+    jitc_span span;
+    int fd;
+
+    if (shortages[_i].resource == RLIMIT_AS && HAS_SANITIZER)
+        skip("a sanitizer takes more addresses than any limit");
+    prepare(shortages[_i].config);
+    start_daemon();
+    first = work(1000);
+    second = work(2000);
+    assert_status(JITC_OK, "", jitc_open_executor(second.client, &fd));
+    assert_status(JITC_OK, "", jitc_attach(&executor, fd));
+    assert_status(JITC_OK, "", jitc_describe(second.client, &own));
+    assert_status(JITC_OK, "", jitc_describe(executor, &other));
+    await_stored(3);
+    for (unsigned i = 0; i < 2 * LEDGER_DEATHS_MAX; i++) { /* it is not the session's doing, however often */
+        broker_kill(&broker);
+        shortage = &shortages[_i];
+        start_daemon();
+        assert_logged(i + 1, shortage->line);
+        assert_goes_on(&first);
+        ck_assert_uint_eq(code_call(second.span.rx), 2000);
+    }
+    ck_assert_uint_eq(stored_count, 3);
+    broker_kill(&broker);
+    shortage = NULL;
+    start_daemon();
+    assert_goes_on(&first);
+    assert_goes_on(&second);
+    assert_status(JITC_OK, "",
+                  jitc_query(executor, &span,
+                             (uint8_t *)other.base + ((uint8_t *)second.span.rx - (uint8_t *)own.base)));
+    ck_assert_uint_eq(code_call(span.rx), 2000);
+    (void)jitc_close(executor);
+    leave(&first);
+    leave(&second);
+    await_stored(0);
+    stop();
+}
+END_TEST
+
 /* The answer that it says it has was nearly complete, of a request that its client has yet to send. */
 START_TEST(an_answer_with_no_room_for_what_is_to_come_ends_its_session_and_not_the_daemon)
 {
@@ -858,6 +926,8 @@ int main(void)
     tcase_add_test(tests, the_number_of_a_session_that_was_not_adopted_is_not_given_again);
     tcase_add_loop_test(tests, of_two_sessions_the_damaged_one_ends_with_a_reason_and_the_other_goes_on, 0,
                         (int)(sizeof damages / sizeof damages[0]));
+    tcase_add_loop_test(tests, what_a_daemon_has_no_room_for_waits_for_the_next_one, 0,
+                        (int)(sizeof shortages / sizeof shortages[0]));
     tcase_add_test(tests, an_answer_with_no_room_for_what_is_to_come_ends_its_session_and_not_the_daemon);
     tcase_add_loop_test(tests, a_parcel_with_something_of_another_s_is_no_session_and_does_the_other_no_harm,
                         0, (int)(sizeof mixes / sizeof mixes[0]));

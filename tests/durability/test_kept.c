@@ -385,6 +385,55 @@ START_TEST(who_is_ahead_of_its_rate_is_so_for_the_next_daemon)
 }
 END_TEST
 
+#define SHARED_MAX 60
+
+/* How many more of them the user may have, which it gives back. */
+static unsigned fill(jitc_client *client, size_t bytes, int expected)
+{
+    jitc_span spans[SHARED_MAX];
+    unsigned count = 0;
+    int status;
+
+    while ((status = jitc_alloc(client, &spans[count], bytes)) == JITC_OK)
+        ck_assert_uint_lt(++count, SHARED_MAX);
+    ck_assert_msg(status == expected, "%s: %s", jitc_strerror(status), jitc_error_detail());
+    for (unsigned i = 0; i < count; i++)
+        assert_status(JITC_OK, "", jitc_release(client, spans[i].rx));
+    assert_status(JITC_OK, "", jitc_flush(client));
+    return count;
+}
+
+/* What one session has is charged to the user, and so to the other one as well, before either asks for more.
+ */
+START_TEST(two_sessions_of_a_user_share_its_quota_exactly_as_before)
+{
+    jitc_client *one;
+    jitc_client *other;
+    jitc_span span;
+    unsigned spans;
+    unsigned large;
+
+    start(FOR_ALL "span_max=50\nbytes_max=2M\n");
+    ck_assert_int_eq(seteuid(WORKER_UID), 0);
+    one = broker_connect(&broker, NULL);
+    other = broker_connect(&broker, NULL);
+    ck_assert_int_eq(seteuid(0), 0);
+    for (unsigned i = 0; i < 10; i++)
+        assert_status(JITC_OK, "", jitc_alloc(one, &span, 80 << 10));
+    (void)fill(other, 80 << 10, JITC_E_QUOTA_BYTES);
+    spans = fill(other, 64, JITC_E_QUOTA_SPANS);
+    large = fill(other, 80 << 10, JITC_E_QUOTA_BYTES);
+    ck_assert_uint_eq(spans, 50);
+    ck_assert_uint_gt(large, 0);
+    end_with(SIGKILL, false);
+    ck_assert_uint_eq(fill(other, 64, JITC_E_QUOTA_SPANS), spans);
+    ck_assert_uint_eq(fill(other, 80 << 10, JITC_E_QUOTA_BYTES), large);
+    (void)jitc_close(one);
+    (void)jitc_close(other);
+    broker_stop(&broker);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("kept");
@@ -404,6 +453,7 @@ int main(void)
                    an_executor_that_was_ended_stays_so_where_the_supervisor_did_not_come_to_hear_of_it);
     tcase_add_loop_test(tests, who_is_ahead_of_its_rate_is_so_for_the_next_daemon, 0,
                         (int)(sizeof rates / sizeof rates[0]));
+    tcase_add_test(tests, two_sessions_of_a_user_share_its_quota_exactly_as_before);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }

@@ -443,7 +443,7 @@ static unsigned adopt(void)
     must(stored[0].fd >= 0);
     if (executor >= 0)
         stored[count++] = (struct stored){"executor-1-1", fcntl(executor, F_DUPFD_CLOEXEC, 0)};
-    return adoption_run(&server, stored, count, &arena_bytes);
+    return adoption_run(&server, stored, count, count, &arena_bytes);
 }
 
 static void check_session(void)

@@ -145,6 +145,7 @@ static inline const char *adopt(void)
     ck_assert_int_eq(flaw == NULL, session != NULL);
     if (flaw == NULL)
         ledger_end_adoption(&session->ledger);
+    ledger_deinit(&ledger);
     return flaw;
 }
 

@@ -288,6 +288,7 @@ START_TEST(an_arena_that_is_another_s_is_left_as_it_is)
     ck_assert_ptr_null(ledger_adopt(&ledger, dup(ledger_fd)));
     ck_assert_ptr_null(session_adopt(&ledger, dup(other), class, account, &flaw));
     assert_flaw("its arena is another's", flaw);
+    ledger_deinit(&ledger);
     ck_assert_int_eq(file_bytes(other), 5 * BLOCK_BYTES);
     (void)close(other);
     end();

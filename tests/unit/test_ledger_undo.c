@@ -440,7 +440,7 @@ static struct server *serve(const char *name, int owner)
     other->classes[0]->write_through = false;
     ck_assert_int_eq(server_init(&server, other), 0);
     (void)policy_unref(other);
-    ck_assert_uint_eq(adoption_run(&server, &stored, 1, &arena_bytes), server.connections_count);
+    ck_assert_uint_eq(adoption_run(&server, &stored, 1, 1, &arena_bytes), server.connections_count);
     return &server;
 }
 
