@@ -33,7 +33,7 @@ enum {
     /* Standard streams, the supervisor's two, its socket, a session and its executor. */
     FDS_AT_REST = 3 + 2 + 1 + 2,
     /* Each so many-th operation is sampled, others the next time: a step takes 3 us, or 20 in a guest. */
-    SHARE = 3
+    SHARE = 12
 };
 
 static const struct class
