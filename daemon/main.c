@@ -465,7 +465,7 @@ int main(int argc, char **argv)
 {
     static struct server server;
     static struct options options;
-    struct passed passed = {.stored_count = 0};
+    static struct passed passed;
     struct policy *policy;
     char mistake[POLICY_MISTAKE_BYTES];
     int status;

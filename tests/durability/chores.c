@@ -229,7 +229,7 @@ static void run_open_executor(struct chores *chores)
 }
 
 /* Whoever was not served yet may lose his connection with the daemon. */
-static jitc_client *come(const struct broker *broker)
+jitc_client *chores_connect(const struct broker *broker)
 {
     jitc_options options = broker_options(broker);
     jitc_client *client = NULL;
@@ -243,14 +243,14 @@ static jitc_client *come(const struct broker *broker)
 
 static void run_connect(struct chores *chores)
 {
-    chores->other = come(chores->broker);
+    chores->other = chores_connect(chores->broker);
 }
 
 static void prepare_other(struct chores *chores)
 {
     struct witness other;
 
-    chores->other = come(chores->broker);
+    chores->other = chores_connect(chores->broker);
     witness_init(&other, chores->other, 1, chores->witness.is_once);
     (void)witness_take(&other, LARGE_BYTES);
     witness_deinit(&other);
@@ -302,7 +302,7 @@ void chores_init(struct chores *chores, const struct broker *broker, unsigned se
     int fd;
 
     *chores = (struct chores){.broker = broker};
-    witness_init(&chores->witness, come(broker), seed, is_once);
+    witness_init(&chores->witness, chores_connect(broker), seed, is_once);
     must(jitc_open_executor(chores->witness.client, &fd) == JITC_OK);
     must(jitc_attach(&chores->executor, fd) == JITC_OK);
 }

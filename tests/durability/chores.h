@@ -35,6 +35,9 @@ struct chore {
 extern const struct chore chores_all[];
 extern const unsigned chores_count;
 
+/* A client, once more if the daemon died before it was served; or the process ends, as by must(). */
+jitc_client *chores_connect(const struct broker *broker);
+
 void chores_init(struct chores *chores, const struct broker *broker, unsigned seed, bool is_once);
 void chores_deinit(struct chores *chores);
 

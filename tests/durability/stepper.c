@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,7 +22,7 @@ static bool is_trap(int status)
     return status >> 16 == 0 && (WSTOPSIG(status) == SIGTRAP || WSTOPSIG(status) == (SIGTRAP | 0x80));
 }
 
-static void go_on(pid_t pid, int how, int status)
+static void go_on(pid_t pid, enum __ptrace_request how, int status)
 {
     bool is_signal = status >> 16 == 0 && !is_trap(status);
 

@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/ptrace.h>
 #include <sys/types.h>
 
 #include "tests/harness/supervised.h"
@@ -21,8 +22,8 @@ struct stepper {
     pid_t worker;
     pid_t daemon; /* 0: between two */
     bool worker_waits;
-    int how;        /* the daemon goes on: a request of ptrace(2) */
-    unsigned kills; /* so far */
+    enum __ptrace_request how; /* the daemon goes on: a request of ptrace(2) */
+    unsigned kills;            /* so far */
 };
 
 /* Takes hold of them; the worker may run. False, and of none of them: the kernel does not let us. */

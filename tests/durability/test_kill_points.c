@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/durability/chores.h"
 #include "tests/durability/witness.h"
 #include "tests/harness/sanitizer.h"
 #include "tests/harness/suite.h"
@@ -25,8 +26,17 @@
 enum { LARGE_BYTES = 900 << 10, SEED = 4711, FAILURES_MAX = 20 };
 
 static struct broker broker;
-/* By a sanitizer a start takes too long for all of them. */
-#define STRIDE (HAS_SANITIZER ? 39u : 1u)
+/*
+ * By a sanitizer a start takes too long for all of them. Which points there are is the source's doing: by the
+ * second compiler some are enough.
+ */
+#if HAS_SANITIZER
+#define STRIDE 39u
+#elif defined(__clang__)
+#define STRIDE 5u
+#else
+#define STRIDE 1u
+#endif
 
 static bool tries_pairs;
 static bool is_once;
@@ -91,19 +101,6 @@ static void do_large(struct witness *witness, jitc_client *executor)
     free(bytes);
 }
 
-/* Whoever was not served yet may lose his connection with the daemon. */
-static jitc_client *connect_twice_at_most(void)
-{
-    jitc_options options = broker_options(&broker);
-    jitc_client *client = NULL;
-    int status = jitc_connect(&client, &options);
-
-    for (int i = 0; i < 3 && (status == JITC_E_DISCONNECTED || status == JITC_E_NO_BROKER); i++)
-        status = jitc_connect(&client, &options);
-    must(status == JITC_OK);
-    return client;
-}
-
 static void run_script(void)
 {
     static const enum witness_act acts[] = {
@@ -118,7 +115,7 @@ static void run_script(void)
     int fd;
 
     become(WORKER_UID);
-    client = connect_twice_at_most();
+    client = chores_connect(&broker);
     witness_init(&witness, client, SEED, is_once);
     must(jitc_open_executor(client, &fd) == JITC_OK);
     must(jitc_attach(&executor, fd) == JITC_OK);
@@ -194,7 +191,7 @@ static void try_all_points(const char *what, const char *class)
             kills += happened;
         }
     }
-    (void)printf("%s: %u points, each %s, %u kills\n", what, point - STRIDE - 1, STRIDE == 1 ? "one" : "39th",
+    (void)printf("%s: %u points, every %u of them tried, %u kills\n", what, point - STRIDE - 1, STRIDE,
                  kills);
     (void)fflush(stdout);
     ck_assert_uint_gt(point, 20); /* or there are none in this build */
