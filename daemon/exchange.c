@@ -373,11 +373,13 @@ static void handle_request(struct connection *connection, const struct request_r
 static bool resume_request(struct connection *connection, struct request_record *record, size_t record_bytes)
 {
     struct ledger *ledger = ledger_of(connection);
-    const struct ledger_page *page = connection->session->ledger.page;
+    const struct ledger_page *page;
     struct result error;
     struct buffer out;
     size_t next;
 
+    assert(connection->session != NULL); /* that is what it goes on with */
+    page = connection->session->ledger.page;
     result_init(&error);
     if (ledger == NULL || page->answer_id == 0 || page->answer_id != record->id) {
         bool is_hello = record->has_hello && (ledger == NULL || record->id == page->hello_id);

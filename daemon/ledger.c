@@ -217,9 +217,8 @@ const char *ledger_adopt(struct ledger *ledger, int fd)
     };
     if (status.st_size != (off_t)ledger->bytes)
         flaw = "it has another length than its arena";
-    else if (reserve(ledger, 0, LEDGER_PAGE_BYTES) != 0 || map(ledger) != 0)
-        flaw = memfd_no_memory;
-    else if (ledger_reserve_answer(ledger, (uint32_t)page.progress) != 0)
+    else if (reserve(ledger, 0, LEDGER_PAGE_BYTES) != 0 || map(ledger) != 0 ||
+             ledger_reserve_answer(ledger, (uint32_t)page.progress) != 0)
         flaw = memfd_no_memory;
     if (flaw == NULL && ledger->page->version < LEDGER_VERSION)
         take_step(ledger->page);

@@ -198,7 +198,7 @@ static void on_sys(int number, siginfo_t *info, void *user)
     case SYS_mmap:
         result =
             mapping_mmap((uintptr_t)registers[REG_RDI], (uint64_t)registers[REG_RSI], (int)registers[REG_RDX],
-                      (int)registers[REG_R10], (int)registers[REG_R8], registers[REG_R9]);
+                         (int)registers[REG_R10], (int)registers[REG_R8], registers[REG_R9]);
         break;
     case SYS_mprotect:
     case SYS_pkey_mprotect:
