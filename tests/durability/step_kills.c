@@ -213,6 +213,7 @@ static uint64_t count_adoption(void)
     while (broker_log_count(&broker, "adopted: ") == adoptions)
         steps += stepper_step(&stepper, STRIDE);
     stepper_kill(&stepper);
+    stepper_await_rest(&stepper); /* of this class perhaps nothing is sampled */
     return steps;
 }
 
