@@ -61,6 +61,8 @@ static void send_reply(struct connection *connection, const struct buffer *out)
 
     if (ledger != NULL)
         ledger_mark_answer(ledger, LEDGER_READY, out->used);
+    else
+        connection_absolve(connection); /* before who asked can know that it is done */
     error = record_send(connection->fd, false, out->bytes, out->used, NULL, 0);
     LEDGER_STEP();
     if (error == 0) {

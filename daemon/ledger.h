@@ -231,6 +231,13 @@ static inline void ledger_absolve(struct ledger *ledger)
     ledger->page->steps += ledger->page->steps & 1;
 }
 
+/* What it asked for first is done, whatever comes now. Before anyone can know of it, who may then kill. */
+static inline void ledger_note_progress(struct ledger *ledger)
+{
+    ledger->page->steps += 2;
+    ledger_order();
+}
+
 /*
  * To adopt the session is its doing as well. NULL; or why it is not to be: it was the end of as many daemons
  * as it may.
@@ -330,7 +337,7 @@ static inline void ledger_commit_entry(struct ledger *ledger, uint64_t refused)
     struct ledger_page *page = ledger->page;
 
     page->refused[(page->head + 1) & 1] = refused;
-    ledger_order();
+    ledger_note_progress(ledger);
     page->head++;
     ledger_order();
 }
@@ -354,7 +361,7 @@ static inline void ledger_begin_answer(struct ledger *ledger, uint64_t id, size_
 /* `done` of its operations are, and their results part of the answer, which has `used` bytes now. */
 static inline void ledger_commit_answer(struct ledger *ledger, size_t done, size_t used)
 {
-    ledger_order();
+    ledger_note_progress(ledger);
     ledger->page->progress = (uint64_t)done << 32 | used;
     ledger_order();
 }
@@ -362,7 +369,8 @@ static inline void ledger_commit_answer(struct ledger *ledger, size_t done, size
 /* It is complete, or was sent. */
 static inline void ledger_mark_answer(struct ledger *ledger, uint64_t mark, size_t used)
 {
-    ledger_order();
+    if (ledger->page->progress != (mark | used)) /* it is none to be as far as the last daemon was */
+        ledger_note_progress(ledger);
     ledger->page->progress = mark | used;
     ledger_order();
 }

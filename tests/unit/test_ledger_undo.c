@@ -355,6 +355,36 @@ START_TEST(daemons_that_died_between_turns_or_not_at_their_first_one_do_not_coun
 }
 END_TEST
 
+START_TEST(daemons_that_had_done_what_was_asked_for_first_do_not_count)
+{
+    begin(false, false);
+    for (unsigned i = 0; i < 2 * LEDGER_DEATHS_MAX; i++) {
+        ledger_blame(&session->ledger);
+        ledger_commit_entry(&session->ledger, 0);
+        leave(); /* before the turn was over */
+        assert_flaw(NULL, adopt());
+        ck_assert_uint_eq(page->deaths, 1);
+    }
+    for (unsigned i = 0; i < 2 * LEDGER_DEATHS_MAX; i++) {
+        ledger_begin_answer(&session->ledger, 7 + i, 10);
+        ledger_blame(&session->ledger);
+        ledger_mark_answer(&session->ledger, LEDGER_READY, 20);
+        leave();
+        assert_flaw(NULL, adopt());
+        ck_assert_uint_eq(page->deaths, 1);
+    }
+    /* To send the same answer again is not to get on. */
+    for (unsigned i = 2; i < LEDGER_DEATHS_MAX; i++) {
+        ledger_blame(&session->ledger);
+        ledger_mark_answer(&session->ledger, LEDGER_READY, 20);
+        leave();
+        assert_flaw(NULL, adopt());
+        ck_assert_uint_eq(page->deaths, i);
+    }
+    end();
+}
+END_TEST
+
 static void die_of_executor(uint64_t number)
 {
     ledger_blame_executor(&session->ledger, number);
@@ -497,6 +527,7 @@ int main(void)
     tcase_add_test(rest, a_session_whose_first_turn_ends_five_daemons_ends);
     tcase_add_test(rest, a_session_that_ends_five_daemons_while_they_adopt_it_ends);
     tcase_add_test(rest, an_executor_whose_first_turn_ends_five_daemons_is_to_end_and_not_its_session);
+    tcase_add_test(rest, daemons_that_had_done_what_was_asked_for_first_do_not_count);
     tcase_add_test(rest, daemons_that_died_between_turns_or_not_at_their_first_one_do_not_count);
     tcase_add_test(rest, of_an_arena_that_was_sealed_nothing_changes_and_all_is_told);
     tcase_add_test(rest, what_was_granted_stays_granted_whatever_the_policy_says);
