@@ -306,7 +306,7 @@ static const char *find_executor_flaw(uint64_t number, const struct found *found
         return "it has no number";
     if (found == NULL)
         return "its session is not there";
-    return found->session != NULL && ledger_died_too_often_of(&found->session->ledger, number)
+    return ledger_died_too_often_of(&found->session->ledger, number)
                ? "the daemon died of what it asks for, again and again"
                : NULL;
 }
@@ -315,13 +315,14 @@ static void adopt_executor(struct server *server, const struct stored *stored, c
 {
     struct connection *executor = NULL;
     uint64_t number = number_of(stored->name, 1);
-    const char *flaw = find_executor_flaw(number, found);
+    const char *flaw;
 
     if (found != NULL && found->session == NULL) {
         (void)close(stored->fd);
         keep(server, stored->name, "its session is not there");
         return;
     }
+    flaw = find_executor_flaw(number, found);
     if (flaw == NULL)
         flaw = adopt_connection(server, stored->fd, found, &executor, true);
     if (flaw != NULL) {
