@@ -209,51 +209,44 @@ START_TEST(a_write_that_was_not_said_to_be_done_can_be_written_again_and_no_othe
 }
 END_TEST
 
+/* Of the first span, while that is fill. */
+static const struct request patch_of_fill = {
+    .operation = OPERATION_PATCH,
+    .span = SPAN,
+    .at = 8,
+    .width = 4,
+    .expected = FILL_PATTERN_DEFAULT,
+    .desired = 0x90909090,
+};
+
 START_TEST(a_patch_that_was_done_finds_what_it_found)
 {
-    const struct request patch = {
-        .operation = OPERATION_PATCH,
-        .span = SPAN,
-        .at = 8,
-        .width = 4,
-        .expected = FILL_PATTERN_DEFAULT,
-        .desired = 0x90909090,
-    };
-    struct request other = patch;
+    struct request other = patch_of_fill;
 
     other.desired = 0x90909091;
     begin(false, false);
     (void)alloc(64);
-    ck_assert_int_eq(run(&patch), STATUS_OK);
+    ck_assert_int_eq(run(&patch_of_fill), STATUS_OK);
     come_back();
     ck_assert_int_eq(session->ledger.done.kind, INTENT_PATCH);
     ck_assert_int_eq(run(&other), STATUS_MISMATCH); /* the client made another of it */
-    ck_assert_int_eq(run_all(&patch), STATUS_OK);
+    ck_assert_int_eq(run_all(&patch_of_fill), STATUS_OK);
     ck_assert_uint_eq(result.found, FILL_PATTERN_DEFAULT);
-    ck_assert_int_eq(run_all(&patch), STATUS_MISMATCH);
+    ck_assert_int_eq(run_all(&patch_of_fill), STATUS_MISMATCH);
     end();
 }
 END_TEST
 
 START_TEST(a_patch_of_what_is_written_once_is_taken_back_and_done_again)
 {
-    const struct request patch = {
-        .operation = OPERATION_PATCH,
-        .span = SPAN,
-        .at = 8,
-        .width = 4,
-        .expected = FILL_PATTERN_DEFAULT,
-        .desired = 0x90909090,
-    };
-
     begin(false, true);
     (void)alloc(64);
-    ck_assert_int_eq(run(&patch), STATUS_OK);
+    ck_assert_int_eq(run(&patch_of_fill), STATUS_OK);
     come_back();
     ck_assert_int_eq(session->ledger.done.kind, INTENT_NONE);
-    ck_assert_int_eq(run_all(&patch), STATUS_OK);
+    ck_assert_int_eq(run_all(&patch_of_fill), STATUS_OK);
     ck_assert_uint_eq(result.found, FILL_PATTERN_DEFAULT);
-    ck_assert_int_eq(run_all(&patch), STATUS_SEALED);
+    ck_assert_int_eq(run_all(&patch_of_fill), STATUS_SEALED);
     end();
 }
 END_TEST
